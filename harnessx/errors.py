@@ -1,0 +1,157 @@
+"""The error model, whole.
+
+**A bad rollout is data, not a crash.** Whatever goes wrong while an agent works ends as a pair
+(`Outcome`, `StopReason`) in the record, never as an exception that reaches the researcher's loop.
+
+Outcome says who is to be believed about the result:
+
+========================  ======================================================================
+``passed`` / ``failed``   the verifier scored the rollout, whatever ended it (limits included)
+``harness_error``         the harness broke: a crashing processor, a broken contract, a worker that
+                          talks nonsense or stalls. Scores 0: a harness may not crash for free.
+``infra_error``           the world broke: provider, environment, sandbox, verifier. Missing, retried,
+                          and never evidence against a harness.
+========================  ======================================================================
+
+Classification happens at one place, `boundary`: user code raises plain Python errors, and the
+boundary attributes them to the `Source` that was running. Three exceptions cross a boundary
+unchanged because they already carry their meaning: `Interrupt` (a processor halts the loop on
+purpose), `LimitReached` (a budget is spent) and any `HarnessxError` that names its source.
+
+`UserError` is for people at a terminal: one line that says what was wrong, where it came from and
+what to do. Command-line entry points print it and exit with code 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """Who decided the result of a rollout, and how."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    HARNESS_ERROR = "harness_error"
+    INFRA_ERROR = "infra_error"
+
+
+class StopReason(StrEnum):
+    """What ended the run loop. Independent of the outcome: a limited rollout is still verified."""
+
+    FINISHED = "finished"
+    """The model answered without calling a tool."""
+    ENVIRONMENT_DONE = "environment_done"
+    """The environment declared the episode over."""
+    STEP_LIMIT = "step_limit"
+    TOKEN_LIMIT = "token_limit"
+    COST_LIMIT = "cost_limit"
+    WALL_LIMIT = "wall_limit"
+    INTERRUPTED = "interrupted"
+    """A processor raised `Interrupt`."""
+    INTERCEPTED = "intercepted"
+    """A processor intercepted task_start or step_start."""
+    ERROR = "error"
+    CANCELLED = "cancelled"
+
+
+class Source(StrEnum):
+    """Which part was running when something failed."""
+
+    MODEL = "model"
+    TOOL = "tool"
+    PROCESSOR = "processor"
+    ENVIRONMENT = "environment"
+    SANDBOX = "sandbox"
+    VERIFIER = "verifier"
+    WORKER = "worker"
+
+    @property
+    def outcome(self) -> Outcome:
+        """The outcome of a rollout that this source broke."""
+        if self in (Source.PROCESSOR, Source.TOOL, Source.WORKER):
+            return Outcome.HARNESS_ERROR
+        return Outcome.INFRA_ERROR
+
+
+class HarnessxError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class UserError(HarnessxError):
+    """Wrong input from a person: one line, with the remedy. Exit code 2 at the command line."""
+
+
+class HarnessInvalid(UserError):
+    """A harness that is not well typed. ``problems`` lists every finding, not only the first."""
+
+    def __init__(self, problems: list[str] | str) -> None:
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("; ".join(self.problems))
+
+
+class ContractViolation(HarnessxError):
+    """A processor did at a hook what the hook's contract does not allow."""
+
+    def __init__(self, processor: str, hook: str, field: str, detail: str = "") -> None:
+        self.processor, self.hook, self.field = processor, hook, field
+        super().__init__(
+            f"{processor} broke the contract of {hook}: {field}" + (f" ({detail})" if detail else "")
+        )
+
+
+class Interrupt(HarnessxError):
+    """Raised by a processor to halt the loop on purpose (the fifth processor outcome)."""
+
+
+class LimitReached(HarnessxError):
+    """A budget of the rollout is spent. The rollout is verified all the same."""
+
+    def __init__(self, reason: StopReason, detail: str = "") -> None:
+        self.reason = reason
+        super().__init__(detail or reason.value)
+
+
+class ToolError(HarnessxError):
+    """A tool could not do what the model asked: the model gets the message as an error result."""
+
+
+class Failure(HarnessxError):
+    """A classified failure: which `Source` broke, and therefore which `Outcome` the rollout has."""
+
+    def __init__(self, source: Source, message: str) -> None:
+        self.source = source
+        super().__init__(f"{source}: {message}")
+
+    @property
+    def outcome(self) -> Outcome:
+        """The outcome this failure gives the rollout."""
+        return self.source.outcome
+
+
+class ModelFailure(Failure):
+    """The provider failed. ``transient`` failures are worth a retry and are never cached."""
+
+    def __init__(self, message: str, *, transient: bool = True) -> None:
+        self.transient = transient
+        super().__init__(Source.MODEL, message)
+
+
+@contextmanager
+def boundary(source: Source, name: str = "") -> Iterator[None]:
+    """Attribute whatever is raised inside to ``source``.
+
+    Errors that carry their own meaning pass unchanged; anything else becomes a `Failure`.
+
+    Raises:
+        Failure: for any plain Python error raised by the guarded code.
+    """
+    try:
+        yield
+    except HarnessxError:
+        raise
+    except Exception as error:
+        where = f"{name}: " if name else ""
+        raise Failure(source, f"{where}{type(error).__name__}: {error}") from error

@@ -1,0 +1,329 @@
+"""What goes to a model and what comes back, and nothing else.
+
+Everything here is an immutable value. A `Conversation` is a view of an append-only log: appending,
+taking a prefix and hashing cost O(new content), whatever the length of the history.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias, overload
+
+JSON: TypeAlias = None | bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
+Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
+
+
+def canonical_json(value: object) -> str:
+    """One string per JSON value: sorted keys, no spaces, unicode kept."""
+    return _encode(value)
+
+
+def digest_of(value: object) -> str:
+    """128-bit BLAKE2b (RFC 7693) of the canonical JSON of ``value``, in hex."""
+    return hashlib.blake2b(_encode(value).encode(), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of multimodal content: an image or a file, named by the hash of its bytes."""
+
+    kind: Literal["text", "image", "file"]
+    text: str = ""
+    sha256: str = ""
+    media_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A model's request to run a tool. ``raw`` holds the text of arguments that did not parse."""
+
+    id: str
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    raw: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The call as a JSON object; absent fields are left out."""
+        out: dict[str, Any] = {"id": self.id, "name": self.name, "arguments": dict(self.arguments)}
+        if self.raw is not None:
+            out["raw"] = self.raw
+        return out
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ToolCall:
+        """Inverse of `to_json`."""
+        return cls(str(data["id"]), str(data["name"]), dict(data["arguments"]), data.get("raw"))
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn. ``extra`` carries opaque provider fields that must be sent back verbatim."""
+
+    role: Role
+    content: str | tuple[Part, ...] = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    extra: Mapping[str, Any] | None = None
+
+    @property
+    def text(self) -> str:
+        """The textual content, parts joined by newlines."""
+        if isinstance(self.content, str):
+            return self.content
+        return "\n".join(part.text for part in self.content if part.text)
+
+    def to_json(self) -> dict[str, Any]:
+        """The message as a JSON object; absent fields are left out."""
+        out: dict[str, Any] = {"role": self.role}
+        if isinstance(self.content, str):
+            out["content"] = self.content
+        else:
+            out["content"] = [
+                {k: v for k, v in (("kind", p.kind), ("text", p.text), ("sha256", p.sha256),
+                                   ("media_type", p.media_type)) if v}
+                for p in self.content
+            ]
+        if self.tool_calls:
+            out["tool_calls"] = [call.to_json() for call in self.tool_calls]
+        if self.tool_call_id is not None:
+            out["tool_call_id"] = self.tool_call_id
+        if self.extra:
+            out["extra"] = dict(self.extra)
+        return out
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Message:
+        """Inverse of `to_json`."""
+        content = data["content"]
+        return cls(
+            data["role"],
+            content if isinstance(content, str) else tuple(Part(**part) for part in content),
+            tuple(ToolCall.from_json(call) for call in data.get("tool_calls", ())),
+            data.get("tool_call_id"),
+            data.get("extra"),
+        )
+
+
+class Conversation(Sequence[Message]):
+    """An immutable sequence of messages that shares its storage with the ones it grew from.
+
+    ``append`` on the newest view of a log extends the log in place; on an older view it copies.
+    ``digest`` chains one hash per message and is computed once for each. ``with_tail`` adds messages
+    for one request only, without touching the log.
+    """
+
+    __slots__ = ("_chain", "_log", "_size", "_tail")
+
+    def __init__(self, messages: Iterable[Message] = ()) -> None:
+        self._log: list[Message] = list(messages)
+        self._chain: list[bytes] = []
+        self._size = len(self._log)
+        self._tail: tuple[Message, ...] = ()
+
+    @classmethod
+    def _view(
+        cls, log: list[Message], chain: list[bytes], size: int, tail: tuple[Message, ...] = ()
+    ) -> Conversation:
+        view = cls.__new__(cls)
+        view._log, view._chain, view._size, view._tail = log, chain, size, tail
+        return view
+
+    def append(self, *messages: Message) -> Conversation:
+        """A conversation with ``messages`` at the end. O(len(messages)) on the newest view."""
+        log, chain = self._log, self._chain
+        if self._size != len(log) or self._tail:
+            log, chain = log[: self._size], chain[: self._size]
+            log.extend(self._tail)
+        log.extend(messages)
+        return self._view(log, chain, len(log))
+
+    def prefix(self, size: int) -> Conversation:
+        """The first ``size`` messages of the log, sharing storage. O(1)."""
+        return self._view(self._log, self._chain, min(size, self._size))
+
+    def with_tail(self, *tail: Message) -> Conversation:
+        """The log followed by ``tail``, for one request: the log itself does not grow. O(1)."""
+        return self._view(self._log, self._chain, self._size, tail)
+
+    @property
+    def log(self) -> Conversation:
+        """This conversation without its tail."""
+        return self._view(self._log, self._chain, self._size) if self._tail else self
+
+    @property
+    def tail(self) -> tuple[Message, ...]:
+        """The messages that belong to one request only."""
+        return self._tail
+
+    def shared_prefix(self, other: Conversation) -> int:
+        """How many leading log messages the two have in common. O(1) when they share a log."""
+        limit = min(self._size, other._size)
+        if self._log is other._log:
+            return limit
+        for index in range(limit):
+            mine, theirs = self._log[index], other._log[index]
+            if mine is not theirs and mine != theirs:
+                return index
+        return limit
+
+    def digest(self) -> bytes:
+        """The chained hash of all messages, h_i = H(h_{i-1} || m_i); 16 bytes, empty: zeros."""
+        chain = self._chain
+        for index in range(len(chain), self._size):
+            chain.append(_link(chain[-1] if chain else bytes(16), self._log[index]))
+        link = chain[self._size - 1] if self._size else bytes(16)
+        for message in self._tail:
+            link = _link(link, message)
+        return link
+
+    def __len__(self) -> int:
+        return self._size + len(self._tail)
+
+    def __iter__(self) -> Iterator[Message]:
+        log = self._log
+        for index in range(self._size):
+            yield log[index]
+        yield from self._tail
+
+    def __reversed__(self) -> Iterator[Message]:
+        yield from reversed(self._tail)
+        log = self._log
+        for index in range(self._size - 1, -1, -1):
+            yield log[index]
+
+    @overload
+    def __getitem__(self, index: int) -> Message: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Message, ...]: ...
+    def __getitem__(self, index: int | slice) -> Message | tuple[Message, ...]:
+        if isinstance(index, slice):
+            return tuple(self[i] for i in range(*index.indices(len(self))))
+        size = len(self)
+        if not -size <= index < size:
+            raise IndexError(f"message {index} of {size}")
+        index %= size
+        return self._log[index] if index < self._size else self._tail[index - self._size]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Conversation):
+            return NotImplemented
+        return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+
+    def __hash__(self) -> int:
+        return hash(self.digest())
+
+    def __repr__(self) -> str:
+        return f"Conversation({len(self)} messages)"
+
+
+def _link(previous: bytes, message: Message) -> bytes:
+    body = _encode(message.to_json()).encode()
+    return hashlib.blake2b(previous + body, digest_size=16).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSchema:
+    """A tool as the model sees it. ``parameters`` is a JSON Schema object."""
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
+
+    def to_json(self) -> dict[str, Any]:
+        """The schema as a JSON object."""
+        return {"name": self.name, "description": self.description, "parameters": self.parameters}
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens and money of one call or of many. ``cost_usd`` is None where no price is known."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    cost_usd: float | None = None
+
+    @property
+    def total_tokens(self) -> int:
+        """Prompt plus completion."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        costs = [c for c in (self.cost_usd, other.cost_usd) if c is not None]
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cached_tokens + other.cached_tokens,
+            sum(costs) if costs else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """All that a model may see: system prompt, messages, tools, sampling. ``role`` picks the model."""
+
+    system: str
+    messages: Conversation
+    tools: tuple[ToolSchema, ...] = ()
+    role: str = "main"
+    sampling: Mapping[str, Any] | None = None
+
+    def digest(self) -> str:
+        """Hash of everything the model sees, chained over the messages: O(new content)."""
+        head = _encode([self.role, self.system, [t.to_json() for t in self.tools], self.sampling])
+        return hashlib.blake2b(self.messages.digest() + head.encode(), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelResponse:
+    """A model's answer. Token ids and log-probabilities are there when the provider gives them."""
+
+    content: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    usage: Usage = Usage()
+    model: str = ""
+    finish_reason: str = "stop"
+    extra: Mapping[str, Any] | None = None
+    token_ids: tuple[int, ...] | None = None
+    logprobs: tuple[float, ...] | None = None
+
+    def to_message(self) -> Message:
+        """The response as the assistant message that enters the history."""
+        return Message("assistant", self.content, self.tool_calls, None, self.extra)
+
+    def to_json(self) -> dict[str, Any]:
+        """The complete response as a JSON object; absent fields are left out."""
+        usage = self.usage
+        out: dict[str, Any] = {
+            "content": self.content,
+            "usage": [usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.cost_usd],
+            "model": self.model,
+            "finish_reason": self.finish_reason,
+        }
+        if self.tool_calls:
+            out["tool_calls"] = [call.to_json() for call in self.tool_calls]
+        for name in ("extra", "token_ids", "logprobs"):
+            value = getattr(self, name)
+            if value is not None:
+                out[name] = value if name == "extra" else list(value)
+        return out
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ModelResponse:
+        """Inverse of `to_json`."""
+        ids, logprobs = data.get("token_ids"), data.get("logprobs")
+        return cls(
+            data["content"],
+            tuple(ToolCall.from_json(call) for call in data.get("tool_calls", ())),
+            Usage(*data["usage"]),
+            data["model"],
+            data["finish_reason"],
+            data.get("extra"),
+            None if ids is None else tuple(ids),
+            None if logprobs is None else tuple(logprobs),
+        )
