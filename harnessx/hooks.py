@@ -138,8 +138,14 @@ class TaskEndEvent:
 
 
 Event: TypeAlias = (
-    TaskStartEvent | StepStartEvent | BeforeModelEvent | ModelResponseEvent
-    | ToolCallEvent | ToolResultEvent | StepEndEvent | TaskEndEvent
+    TaskStartEvent
+    | StepStartEvent
+    | BeforeModelEvent
+    | ModelResponseEvent
+    | ToolCallEvent
+    | ToolResultEvent
+    | StepEndEvent
+    | TaskEndEvent
 )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, overload
 
-JSON: TypeAlias = None | bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"]
+JSON: TypeAlias = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
@@ -84,8 +84,16 @@ class Message:
             out["content"] = self.content
         else:
             out["content"] = [
-                {k: v for k, v in (("kind", p.kind), ("text", p.text), ("sha256", p.sha256),
-                                   ("media_type", p.media_type)) if v}
+                {
+                    k: v
+                    for k, v in (
+                        ("kind", p.kind),
+                        ("text", p.text),
+                        ("sha256", p.sha256),
+                        ("media_type", p.media_type),
+                    )
+                    if v
+                }
                 for p in self.content
             ]
         if self.tool_calls:

@@ -1,0 +1,49 @@
+"""The Tool protocol: a harness's own tools, which run where its processors run.
+
+A tool is a dataclass like a processor; ``name``, ``description`` and ``parameters`` are literals. It
+reaches the world only through ``context.call``, which goes through the host like any tool call.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from harnessx.messages import ToolSchema
+from harnessx.tasks import ToolResult
+
+
+class Caller(Protocol):
+    """Runs one of the environment's tools."""
+
+    async def __call__(self, name: str, arguments: Mapping[str, Any]) -> ToolResult: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ToolContext:
+    """What a tool gets with each call: a way to use the environment's tools."""
+
+    call: Caller
+    step: int
+
+
+class Tool(ABC):
+    """Base of all harness tools."""
+
+    name: ClassVar[str] = ""
+    description: ClassVar[str] = ""
+    parameters: ClassVar[Mapping[str, Any]] = {"type": "object", "properties": {}}
+
+    def schema(self) -> ToolSchema:
+        """The tool as the model sees it."""
+        return ToolSchema(self.name, self.description, self.parameters)
+
+    @abstractmethod
+    async def run(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult | str:
+        """Run the tool.
+
+        Raises:
+            ToolError: for what the model did wrong; any other exception is a harness error.
+        """
