@@ -121,7 +121,7 @@ class Edit:
             raise HarnessInvalid(f"an edit is a list of operations, not {type(data).__name__}")
         operations: list[Operation] = []
         for row in data:
-            kind = _OPERATIONS.get(row.get("op")) if isinstance(row, Mapping) else None
+            kind = _OPERATIONS.get(str(row.get("op"))) if isinstance(row, Mapping) else None
             if kind is None:
                 raise HarnessInvalid(f"unknown operation {row!r}; valid op: {', '.join(_OPERATIONS)}")
             fields = {k: v for k, v in row.items() if k != "op"}

@@ -36,6 +36,8 @@ class Outcome(StrEnum):
     FAILED = "failed"
     HARNESS_ERROR = "harness_error"
     INFRA_ERROR = "infra_error"
+    UNSCORED = "unscored"
+    """No verifier was given: nothing is claimed."""
 
 
 class StopReason(StrEnum):

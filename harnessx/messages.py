@@ -6,6 +6,7 @@ taking a prefix and hashing cost O(new content), whatever the length of the hist
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -240,7 +241,9 @@ class ToolSchema:
 
     name: str
     description: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
+    parameters: Mapping[str, Any] = field(
+        default_factory=lambda: {"type": "object", "properties": {}}, hash=False
+    )
 
     def to_json(self) -> dict[str, Any]:
         """The schema as a JSON object."""
@@ -283,8 +286,14 @@ class ModelRequest:
 
     def digest(self) -> str:
         """Hash of everything the model sees, chained over the messages: O(new content)."""
-        head = _encode([self.role, self.system, [t.to_json() for t in self.tools], self.sampling])
-        return hashlib.blake2b(self.messages.digest() + head.encode(), digest_size=16).hexdigest()
+        sampling = _encode(self.sampling) if self.sampling else ""
+        head = _head(self.role, self.system, self.tools, sampling)
+        return hashlib.blake2b(self.messages.digest() + head, digest_size=16).hexdigest()
+
+
+@functools.lru_cache(maxsize=1024)
+def _head(role: str, system: str, tools: tuple[ToolSchema, ...], sampling: str) -> bytes:
+    return _encode([role, system, [t.to_json() for t in tools], sampling]).encode()
 
 
 @dataclass(frozen=True, slots=True)

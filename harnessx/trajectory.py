@@ -107,7 +107,7 @@ class Trajectory:
     answer: str = ""
     reward: float = 0.0
     error: str = ""
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     model_calls: int = 0
     replayed_calls: int = 0
     wall_s: float = 0.0

@@ -1,0 +1,406 @@
+"""The run loop: Table 1 of the paper, line by line.
+
+    task_start                      once
+    step_start                      per step
+      before_model -> model -> after_model
+      before_tool  -> tool  -> after_tool      per call, results in call order
+    step_end                        per step
+    task_end                        once
+
+The loop knows the world only through a `Port`: in one process that is the host itself, in a worker
+it is the wire. Hooks without processors cost nothing; nothing ever rescans the history.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import tempfile
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from harnessx.contracts import check_contract
+from harnessx.errors import (
+    ContractViolation,
+    Failure,
+    HarnessInvalid,
+    HarnessxError,
+    Interrupt,
+    LimitReached,
+    Source,
+    StopReason,
+    ToolError,
+)
+from harnessx.harness import HarnessConfig
+from harnessx.hooks import (
+    CONTRACTS,
+    BeforeModelEvent,
+    Hook,
+    ModelResponseEvent,
+    StepEndEvent,
+    StepStartEvent,
+    TaskEndEvent,
+    TaskStartEvent,
+    ToolCallEvent,
+    ToolResultEvent,
+)
+from harnessx.messages import Conversation, Message, ModelRequest, ModelResponse, ToolCall, ToolSchema, Usage
+from harnessx.processor import Context, Processor
+from harnessx.spec import build
+from harnessx.tasks import ToolResult
+from harnessx.tools.base import Tool, ToolContext
+
+MAX_PARTS = 16
+"""A split may not have more parts than this at any hook."""
+
+E = TypeVar("E")
+T = TypeVar("T")
+
+
+class Port(Protocol):
+    """The trusted side, as the loop sees it. Limits, cache, record and environment are behind it."""
+
+    async def complete(self, request: ModelRequest, path: str) -> ModelResponse:
+        """Ask the model of ``request.role``; ``path`` names the caller."""
+        ...
+
+    async def call(self, call: ToolCall) -> ToolResult:
+        """Run one of the environment's tools."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """What the untrusted side is told of a rollout."""
+
+    task_id: str
+    prompt: str
+    attempt: int = 0
+    seed: int = 0
+    tools: tuple[ToolSchema, ...] = ()
+    roles: tuple[str, ...] = ("main",)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why the loop stopped and what the agent answered."""
+
+    stop_reason: StopReason
+    answer: str = ""
+    claims: Mapping[str, Any] = field(default_factory=dict)
+
+
+class RunLoop:
+    """One rollout of one harness. Not reusable."""
+
+    def __init__(
+        self, harness: HarnessConfig, episode: Episode, port: Port, *, allow_assets: bool = False
+    ) -> None:
+        self._episode, self._port = episode, port
+        self._limit = harness.slots.limits.steps
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._own: dict[str, Tool] = {}
+        self._schemas = self._tool_schemas(harness, allow_assets)
+        self._context = Context(
+            task_id=episode.task_id,
+            prompt=episode.prompt,
+            attempt=episode.attempt,
+            rng=random.Random(f"{episode.seed}/{episode.task_id}/{episode.attempt}"),
+            complete=self._complete_for_processor,
+            scratch=self._scratch_folder,
+            asset=harness.assets.__getitem__,
+            slots={"tool_schemas": tuple(self._schemas.values()), "limits": harness.slots.limits},
+        )
+        self._at: dict[Hook, list[Processor]] = {hook: [] for hook in Hook}
+        for spec, traits in zip(harness.processors, harness.traits, strict=True):
+            processor = build(spec, harness.assets, allow_assets=allow_assets)
+            if not isinstance(processor, Processor):
+                raise HarnessInvalid(f"{spec.target} is not a Processor")
+            processor.bind(self._context)
+            for hook in traits.hooks:
+                self._at[hook].append(processor)
+        self._offered: tuple[str, ...] = tuple(self._schemas)
+        self._offer: tuple[ToolSchema, ...] = tuple(self._schemas.values())
+        self._role = "main"
+        self._system = ""
+        self._history = Conversation([Message("user", episode.prompt)])
+        self._last_user: str | None = episode.prompt
+        self._usage = self._step_usage = Usage()
+        self._done = False
+        self._answer = ""
+
+    async def run(self) -> Ending:
+        """Run to the end.
+
+        Raises:
+            ContractViolation: a processor broke its contract.
+            Failure: something failed, attributed to its source.
+        """
+        step = 0
+        try:
+            stop = await self._task_start()
+            while stop is None:
+                step += 1
+                stop = StopReason.STEP_LIMIT if step > self._limit else await self._step(step)
+        except Interrupt:
+            stop = StopReason.INTERRUPTED
+        except LimitReached as limit:
+            stop = limit.reason
+        finally:
+            if self._scratch is not None and not self._at[Hook.TASK_END]:
+                self._scratch.cleanup()
+        await self._task_end(step, stop)
+        return Ending(stop, self._answer)
+
+    async def _task_start(self) -> StopReason | None:
+        if self._at[Hook.TASK_START]:
+            event = TaskStartEvent(self._episode.task_id, self._episode.prompt, "")
+            events = await self._dispatch(Hook.TASK_START, event)
+            if not events:
+                return StopReason.INTERCEPTED
+            self._system = events[0].system_prompt
+        return None
+
+    async def _step(self, step: int) -> StopReason | None:
+        self._context.step = step
+        self._step_usage = Usage()
+        if self._at[Hook.STEP_START] and not await self._step_start(step):
+            return StopReason.INTERCEPTED
+        answer = await self._ask(step)
+        stop = None
+        if answer is not None:
+            self._extend(answer.to_message())
+            if answer.tool_calls:
+                calls = [self._run_call(step, call) for call in answer.tool_calls]
+                for message in await _in_order(calls):
+                    self._extend(message)
+                stop = StopReason.ENVIRONMENT_DONE if self._done else None
+            else:
+                stop = StopReason.FINISHED
+            self._answer = answer.content
+        if self._at[Hook.STEP_END]:
+            await self._dispatch(Hook.STEP_END, StepEndEvent(step, self._step_usage, self._history))
+        return stop
+
+    async def _step_start(self, step: int) -> bool:
+        event = StepStartEvent(step, self._history, self._offered, self._role)
+        events = await self._dispatch(Hook.STEP_START, event)
+        if not events:
+            return False
+        chosen = events[0]
+        self._role = chosen.role
+        if chosen.messages is not self._history:
+            self._history = chosen.messages
+            self._last_user = next((m.text for m in reversed(self._history) if m.role == "user"), None)
+        if chosen.tools != self._offered:
+            self._offered = chosen.tools
+            self._offer = tuple(self._schemas[name] for name in chosen.tools)
+        return True
+
+    async def _ask(self, step: int) -> ModelResponse | None:
+        """before_model, the model, after_model. None when the request or the answer was intercepted."""
+        events = [BeforeModelEvent(step, self._history, self._last_user)]
+        if self._at[Hook.BEFORE_MODEL]:
+            events = await self._dispatch(Hook.BEFORE_MODEL, events[0])
+        asked = [self._port.complete(self._request(event), "main") for event in events]
+        answers = [await asked[0]] if len(asked) == 1 else await _in_order(asked)
+        for answer in answers:
+            self._step_usage = self._usage_of(answer)
+        if self._at[Hook.AFTER_MODEL]:
+            parts: list[ModelResponse] = []
+            for answer in answers:
+                event = ModelResponseEvent(step, answer, answer.content, answer.tool_calls)
+                parts += [_answered(e) for e in await self._dispatch(Hook.AFTER_MODEL, event)]
+            answers = parts
+        return _numbered(step, answers) if answers else None
+
+    def _request(self, event: BeforeModelEvent) -> ModelRequest:
+        messages = self._history
+        if event.last_user != self._last_user:
+            messages = _with_last_user(messages, event.last_user or "")
+        if event.appended is not None:
+            messages = messages.with_tail(Message("user", event.appended))
+        return ModelRequest(self._system, messages, self._offer, self._role)
+
+    async def _run_call(self, step: int, call: ToolCall) -> Message:
+        """before_tool, the tool, after_tool; what the model is told of the call."""
+        if call.raw is not None:
+            refusal = f"The arguments of {call.name} are not a JSON object: {call.raw[:200]}"
+            return await self._result(step, call, [ToolResult(refusal, is_error=True)])
+        events = [ToolCallEvent(step, call.id, call.name, call.arguments)]
+        if self._at[Hook.BEFORE_TOOL]:
+            events = await self._dispatch(Hook.BEFORE_TOOL, events[0])
+            if not events:
+                return await self._result(
+                    step, call, [ToolResult("The call was blocked and did not run.", True)]
+                )
+        results = []
+        for event in events:
+            if not event.approved:
+                reason = event.reason or "it was not approved"
+                results.append(ToolResult(f"The call did not run: {reason}", is_error=True))
+                continue
+            arguments = event.arguments
+            ready = call if arguments is call.arguments else replace(call, arguments=arguments)
+            results.append(await self._run_tool(step, ready))
+        return await self._result(step, call, results)
+
+    async def _run_tool(self, step: int, call: ToolCall) -> ToolResult:
+        try:
+            own = self._own.get(call.name)
+            if own is not None:
+                return await self._run_own(step, own, call)
+            if call.name not in self._schemas:
+                known = ", ".join(self._offered) or "none"
+                return ToolResult(f"There is no tool named {call.name!r}. Tools: {known}.", is_error=True)
+            result = await self._port.call(call)
+        except ToolError as error:
+            return ToolResult(str(error), is_error=True)
+        self._done = self._done or result.done
+        return result
+
+    async def _run_own(self, step: int, tool: Tool, call: ToolCall) -> ToolResult:
+        async def world(name: str, arguments: Mapping[str, Any]) -> ToolResult:
+            result = await self._port.call(ToolCall(call.id, name, arguments))
+            self._done = self._done or result.done
+            return result
+
+        try:
+            produced = await tool.run(call.arguments, ToolContext(world, step))
+        except HarnessxError:
+            raise
+        except Exception as error:
+            raise Failure(Source.TOOL, f"{tool.name}: {type(error).__name__}: {error}") from error
+        return ToolResult(produced) if isinstance(produced, str) else produced
+
+    async def _result(self, step: int, call: ToolCall, results: Sequence[ToolResult]) -> Message:
+        texts = [result.content for result in results]
+        if self._at[Hook.AFTER_TOOL]:
+            texts = []
+            for result in results:
+                event = ToolResultEvent(step, call, result.content, result.is_error)
+                shown = await self._dispatch(Hook.AFTER_TOOL, event)
+                texts += [e.content for e in shown] or ["The result was withheld."]
+        return Message("tool", texts[0] if len(texts) == 1 else "\n".join(texts), (), call.id)
+
+    async def _task_end(self, step: int, stop: StopReason) -> None:
+        if self._at[Hook.TASK_END]:
+            event = TaskEndEvent(self._episode.task_id, step, stop, self._answer, self._usage, self._history)
+            await self._dispatch(Hook.TASK_END, event)
+            if self._scratch is not None:
+                self._scratch.cleanup()
+
+    async def _dispatch(self, hook: Hook, event: E) -> list[E]:
+        """Run the hook's processors over ``event``; the events that survive, contract checked."""
+        contract = CONTRACTS[hook]
+        events = [event]
+        for processor in self._at[hook]:
+            produced: list[E] = []
+            for current in events:
+                before = len(produced)
+                try:
+                    async for out in processor.process(current):
+                        if out is not current:
+                            check_contract(
+                                contract, processor, current, out, self._schemas, self._episode.roles
+                            )
+                        produced.append(out)  # type: ignore[arg-type]
+                        if len(produced) > MAX_PARTS:
+                            raise ContractViolation(_name(processor), hook, "parts", f"more than {MAX_PARTS}")
+                except HarnessxError:
+                    raise
+                except Exception as error:
+                    where = f"{_name(processor)} at {hook}"
+                    raise Failure(Source.PROCESSOR, f"{where}: {type(error).__name__}: {error}") from error
+                yielded = len(produced) - before
+                if yielded > 1 and not contract.may_split:
+                    raise ContractViolation(_name(processor), hook, "split", f"{yielded} events")
+                if yielded == 0 and not contract.may_intercept:
+                    raise ContractViolation(_name(processor), hook, "intercept", "no event")
+            events = produced
+            if not events:
+                break
+        return events
+
+    async def _complete_for_processor(self, role: str, request: ModelRequest) -> ModelResponse:
+        if role not in self._episode.roles:
+            raise Failure(Source.PROCESSOR, f"no role {role!r}; roles: {', '.join(self._episode.roles)}")
+        answer = await self._port.complete(replace(request, role=role), f"processor:{role}")
+        self._step_usage = self._usage_of(answer)
+        return answer
+
+    def _usage_of(self, answer: ModelResponse) -> Usage:
+        self._usage = self._usage + answer.usage
+        return self._step_usage + answer.usage
+
+    def _extend(self, message: Message) -> None:
+        self._history = self._history.append(message)
+
+    def _scratch_folder(self) -> Path:
+        if self._scratch is None:
+            self._scratch = tempfile.TemporaryDirectory(prefix="rollout-")
+        return Path(self._scratch.name)
+
+    def _tool_schemas(self, harness: HarnessConfig, allow_assets: bool) -> dict[str, ToolSchema]:
+        registry = harness.slots.tools
+        world = {schema.name: schema for schema in self._episode.tools}
+        exposed = world if registry.expose is None else {n: world[n] for n in registry.expose if n in world}
+        for spec in registry.add:
+            tool = build(spec, harness.assets, allow_assets=allow_assets)
+            if not isinstance(tool, Tool):
+                raise HarnessInvalid(f"{spec.target} is not a Tool")
+            self._own[tool.name] = tool
+        offered = {**exposed, **{name: tool.schema() for name, tool in self._own.items()}}
+        return {
+            name: replace(schema, description=registry.describe[name])
+            if name in registry.describe
+            else schema
+            for name, schema in offered.items()
+        }
+
+
+def _answered(event: ModelResponseEvent) -> ModelResponse:
+    answer = event.response
+    if event.content is answer.content and event.tool_calls is answer.tool_calls:
+        return answer
+    return replace(answer, content=event.content, tool_calls=event.tool_calls)
+
+
+def _numbered(step: int, parts: list[ModelResponse]) -> ModelResponse:
+    """The parts of a split answer as one; calls without an id get one made of step and place."""
+    merged = parts[0]
+    if len(parts) > 1:
+        calls = tuple(call for part in parts for call in part.tool_calls)
+        merged = replace(merged, content="\n".join(p.content for p in parts), tool_calls=calls)
+    if all(call.id for call in merged.tool_calls) and len({c.id for c in merged.tool_calls}) == len(
+        merged.tool_calls
+    ):
+        return merged
+    calls = tuple(replace(call, id=f"call_{step}_{i}") for i, call in enumerate(merged.tool_calls))
+    return replace(merged, tool_calls=calls)
+
+
+def _with_last_user(messages: Conversation, content: str) -> Conversation:
+    """A copy whose last user message says ``content``; messages before it keep their storage."""
+    place = max(i for i, m in enumerate(messages) if m.role == "user")
+    changed = replace(messages[place], content=content)
+    return Conversation([*messages[:place], changed, *messages[place + 1 :]])
+
+
+async def _in_order(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Await all concurrently; results in order. The first failure cancels the rest."""
+    if len(work) == 1:
+        return [await work[0]]
+    tasks = [asyncio.ensure_future(item) for item in work]
+    try:
+        return [await task for task in tasks]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _name(processor: Processor) -> str:
+    return type(processor).__name__

@@ -1,0 +1,161 @@
+"""Which model serves which role (M of paper §2), and what stands in when one fails.
+
+A model reference is a LiteLLM string (``openai/gpt-5.4``), a mapping ``{_target_: dotted.path,
+**params}``, or a `Model` instance.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from harnessx.errors import ModelFailure, UserError
+from harnessx.messages import ModelRequest, ModelResponse, digest_of
+from harnessx.models.base import CallContext, Model
+from harnessx.spec import spec_of
+
+if TYPE_CHECKING:
+    from harnessx.agent import Agent
+    from harnessx.harness import HarnessConfig
+
+ModelRef: TypeAlias = "str | Mapping[str, Any] | Model"
+
+
+class ModelConfig:
+    """Roles and their fallbacks. ``main`` is required; others default to it where a harness asks.
+
+    Args:
+        main: the model of the agent itself.
+        fallback: role -> references tried in order when the role's model fails.
+        sampling: provider parameters sent with every request (temperature, max_tokens, …).
+        roles: further roles (judge, strong, evaluator, …).
+    """
+
+    def __init__(
+        self,
+        main: ModelRef,
+        *,
+        fallback: Mapping[str, Sequence[ModelRef]] | None = None,
+        sampling: Mapping[str, Any] | None = None,
+        **roles: ModelRef,
+    ) -> None:
+        self.roles: dict[str, ModelRef] = {"main": main, **roles}
+        self.fallback = {role: tuple(refs) for role, refs in (fallback or {}).items()}
+        self.sampling = dict(sampling or {})
+        unknown = sorted(set(self.fallback) - set(self.roles))
+        if unknown:
+            raise UserError(f"fallback for unknown role {unknown[0]!r}; roles: {', '.join(self.roles)}")
+
+    def agentic(self, harness: HarnessConfig) -> Agent:
+        """A runnable agent: this model, that harness (``M.agentic(C)`` of the paper)."""
+        from harnessx.agent import Agent
+
+        return Agent(self, harness)
+
+    def to_json(self) -> dict[str, Any]:
+        """References in a form another process can build the same models from.
+
+        Raises:
+            UserError: a reference is a live object that cannot be written down.
+        """
+        return {
+            "roles": {role: _written(ref) for role, ref in self.roles.items()},
+            "fallback": {role: [_written(r) for r in refs] for role, refs in self.fallback.items()},
+            "sampling": self.sampling,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ModelConfig:
+        """Inverse of `to_json`."""
+        roles = dict(data["roles"])
+        return cls(roles.pop("main"), fallback=data["fallback"], sampling=data["sampling"], **roles)
+
+    @property
+    def digest(self) -> str:
+        """Identity of all roles, fallbacks and sampling: part of every rollout key."""
+        return digest_of(self.to_json())
+
+
+class Models:
+    """The live models of a `ModelConfig`: routes a request to its role and falls back on failure."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        built: dict[str, Model] = {}
+
+        def get(ref: ModelRef) -> Model:
+            key = digest_of(_written(ref)) if isinstance(ref, str | Mapping) else str(id(ref))
+            if key not in built:
+                built[key] = build_model(ref)
+            return built[key]
+
+        self.roles = tuple(config.roles)
+        self._sampling = config.sampling or None
+        self._chains = {
+            role: (get(ref), *(get(r) for r in config.fallback.get(role, ())))
+            for role, ref in config.roles.items()
+        }
+        self._digests = {role: ",".join(m.digest for m in chain) for role, chain in self._chains.items()}
+
+    def digest(self, role: str) -> str:
+        """Identity of the chain that serves ``role``."""
+        return self._digests[role]
+
+    async def complete(self, request: ModelRequest, context: CallContext) -> ModelResponse:
+        """Answer by the role's model, else by its fallbacks; a fallback's answer is tagged.
+
+        Raises:
+            ModelFailure: every model of the chain failed; the last failure.
+        """
+        if self._sampling is not None and request.sampling is None:
+            request = dataclasses.replace(request, sampling=self._sampling)
+        first, *others = self._chains[request.role]
+        if not others:
+            return await first.complete(request, context)
+        try:
+            return await first.complete(request, context)
+        except ModelFailure as failure:
+            last = failure
+        for model in others:
+            try:
+                answer = await model.complete(request, context)
+            except ModelFailure as failure:
+                last = failure
+                continue
+            return dataclasses.replace(answer, extra={**(answer.extra or {}), "fallback": model.name})
+        raise last
+
+
+def build_model(ref: ModelRef) -> Model:
+    """The live model behind a reference.
+
+    Raises:
+        UserError: a target that does not exist or does not take these parameters.
+    """
+    if isinstance(ref, str):
+        from harnessx.models.litellm import LiteLLM
+
+        return LiteLLM(ref)
+    if not isinstance(ref, Mapping):
+        return ref
+    params = {k: v for k, v in ref.items() if k != "_target_"}
+    target = ref.get("_target_", "harnessx.models.litellm.LiteLLM")
+    module, _, name = target.rpartition(".")
+    try:
+        model: Model = getattr(importlib.import_module(module), name)(**params)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"model target {target!r}: {error}") from error
+    except TypeError as error:
+        raise UserError(f"model {target}: {error}") from error
+    return model
+
+
+def _written(ref: ModelRef) -> str | dict[str, Any]:
+    if isinstance(ref, str):
+        return ref
+    if isinstance(ref, Mapping):
+        return dict(ref)
+    if dataclasses.is_dataclass(ref):
+        return spec_of(ref).to_json()
+    raise UserError(f"the model {ref!r} cannot be written down; give a string or a {{_target_: …}} mapping")

@@ -1,0 +1,192 @@
+"""The host's side of one rollout: limits, response cache, environment, and the record.
+
+Everything an outcome rests on is counted here, from what crosses the seam; the loop on the other
+side may be anybody's code. `Host` is the `Port` the loop sees.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from harnessx.errors import Failure, LimitReached, Source, StopReason, boundary
+from harnessx.harness import Limits
+from harnessx.messages import Conversation, ModelRequest, ModelResponse, ToolCall, Usage
+from harnessx.model_config import Models
+from harnessx.models.base import CallContext
+from harnessx.tasks import Environment, ToolResult
+from harnessx.trajectory import Exchange, Step, ToolExchange, Trajectory, encode
+
+
+class Tape(Protocol):
+    """The response cache of one (split, benchmark, task, attempt)."""
+
+    def get(self, key: str) -> tuple[ModelResponse, str] | None:
+        """The cached response and the rollout that first asked, or None."""
+        ...
+
+    def put(self, key: str, origin: str, response: ModelResponse) -> None:
+        """Keep a response; the first one of a key stays."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Recorder:
+    """Where the record goes while it grows. ``keep`` also holds steps in memory for the verifier."""
+
+    write: Callable[[str], object] | None = None
+    keep: bool = True
+    contents: bool = True
+
+
+class Host:
+    """One rollout, seen from the trusted side.
+
+    Args:
+        origin: the rollout's key; a response this very rollout cached before it died counts as made.
+    """
+
+    def __init__(
+        self,
+        record: Trajectory,
+        models: Models,
+        environment: Environment | None,
+        limits: Limits,
+        *,
+        seed: int = 0,
+        tape: Tape | None = None,
+        origin: str = "",
+        recorder: Recorder | None = None,
+    ) -> None:
+        self.record = record
+        self.failure: Exception | None = None
+        """The failure or limit that this side raised, whatever the other side makes of it."""
+        self.done = False
+        self._models, self._environment, self._limits = models, environment, limits
+        self._seed, self._tape, self._origin = seed, tape, origin
+        self._recorder = recorder or Recorder()
+        self._step = Step(0)
+        self._steps = 0
+        self._tokens = 0
+        self._cost: float | None = None
+        self._usage = Usage()
+        self._asked: Counter[tuple[str, str]] = Counter()
+        self._previous: dict[str, Conversation] = {}
+        self._system: dict[str, str] = {}
+        self._contexts: dict[str, CallContext] = {}
+        if self._recorder.write is not None:
+            self._recorder.write(encode(record.header()))
+
+    async def complete(self, request: ModelRequest, path: str) -> ModelResponse:
+        """Answer a request, within the limits and through the cache.
+
+        Raises:
+            LimitReached: steps, tokens or cost are spent.
+            ModelFailure: the provider failed.
+        """
+        try:
+            self._check_limits(main=path == "main")
+            if path == "main":
+                self._begin_step()
+            response, key, replayed = await self._answer(request, path)
+        except Exception as error:
+            self.failure = self.failure or error
+            raise
+        usage = response.usage
+        self._usage = self._usage + usage
+        self.record.model_calls += 1
+        self.record.replayed_calls += replayed
+        self._observe(request, path, response, key, replayed)
+        return response
+
+    async def call(self, call: ToolCall) -> ToolResult:
+        """Run an environment tool.
+
+        Raises:
+            ToolError: what the agent did wrong.
+            Failure: the environment broke.
+        """
+        if self._environment is None or self.done:
+            return ToolResult("The episode is over." if self.done else "There is no environment.", True)
+        try:
+            with boundary(Source.ENVIRONMENT, call.name):
+                result = await self._environment.step(call)
+        except Failure as error:
+            self.failure = self.failure or error
+            raise
+        self.done = result.done
+        self._step.calls.append(ToolExchange(call, result.content, result.is_error))
+        return result
+
+    def finish(self) -> None:
+        """Close the last step and settle the totals."""
+        self._flush()
+        self.record.usage = self._usage
+
+    def write_ending(self) -> None:
+        """The last line of the trajectory file."""
+        if self._recorder.write is not None:
+            self._recorder.write(encode(self.record.ending()))
+
+    def _check_limits(self, *, main: bool) -> None:
+        limits, usage = self._limits, self._usage
+        if main and self._steps >= limits.steps:
+            raise LimitReached(StopReason.STEP_LIMIT, f"{limits.steps} steps")
+        if limits.tokens is not None and usage.total_tokens >= limits.tokens:
+            raise LimitReached(StopReason.TOKEN_LIMIT, f"{limits.tokens} tokens")
+        if limits.cost_usd is not None and usage.cost_usd is not None and usage.cost_usd >= limits.cost_usd:
+            raise LimitReached(StopReason.COST_LIMIT, f"{limits.cost_usd} USD")
+
+    def _begin_step(self) -> None:
+        self._flush()
+        self._steps += 1
+        self._step = Step(self._steps)
+
+    def _flush(self) -> None:
+        step = self._step
+        if not step.index and not step.exchanges and not step.calls:
+            return
+        if self._recorder.write is not None and self._recorder.contents:
+            self._recorder.write(encode(step.to_json()))
+        if self._recorder.keep:
+            self.record.steps.append(step)
+        self._step = Step(0)
+
+    async def _answer(self, request: ModelRequest, path: str) -> tuple[ModelResponse, str, bool]:
+        context = self._contexts.get(path)
+        if context is None:
+            context = CallContext(self._seed, self.record.task_id, self.record.attempt, path)
+            self._contexts[path] = context
+        tape = self._tape
+        if tape is None:
+            return await self._ask(request, context), "", False
+        digest = request.digest()
+        n = self._asked[path, digest]
+        self._asked[path, digest] += 1
+        key = f"{path}:{digest}:{self._models.digest(request.role)}:{n}"
+        cached = tape.get(key)
+        if cached is not None:
+            return cached[0], key, cached[1] != self._origin
+        if n:
+            context = CallContext(self._seed, self.record.task_id, self.record.attempt, path, n)
+        response = await self._ask(request, context)
+        tape.put(key, self._origin, response)
+        return response, key, False
+
+    async def _ask(self, request: ModelRequest, context: CallContext) -> ModelResponse:
+        with boundary(Source.MODEL):
+            return await self._models.complete(request, context)
+
+    def _observe(
+        self, request: ModelRequest, path: str, response: ModelResponse, key: str, replayed: bool
+    ) -> None:
+        messages = request.messages
+        before = self._previous.get(path)
+        kept = 0 if before is None else messages.shared_prefix(before)
+        system = None if self._system.get(path) == request.system else request.system
+        if system is not None:
+            self._system[path] = system
+        self._previous[path] = messages
+        self._step.exchanges.append(Exchange(path, kept, messages[kept:], response, key, replayed, system))

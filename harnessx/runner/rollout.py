@@ -1,0 +1,137 @@
+"""One rollout from start to verified record. Whatever goes wrong ends in the record."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from harnessx.errors import (
+    ContractViolation,
+    Failure,
+    HarnessInvalid,
+    HarnessxError,
+    LimitReached,
+    Outcome,
+    Source,
+    StopReason,
+    boundary,
+)
+from harnessx.harness import HarnessConfig
+from harnessx.loop import Ending, Episode, RunLoop
+from harnessx.model_config import Models
+from harnessx.runner.host import Host, Recorder, Tape
+from harnessx.tasks import Environment, Task, Verifier
+from harnessx.trajectory import Trajectory
+
+Execute: TypeAlias = Callable[[HarnessConfig, Episode, Host], Awaitable[Ending]]
+"""How the untrusted side is run: in this process, or in a worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """What to run: one harness on one task, once.
+
+    ``seed`` fixes the randomness of processors and offline models; ``key`` is the `RolloutKey` digest.
+    """
+
+    harness: HarnessConfig
+    task: Task
+    attempt: int = 0
+    seed: int = 0
+    key: str = ""
+    model: str = ""
+
+
+async def inprocess(harness: HarnessConfig, episode: Episode, host: Host) -> Ending:
+    """Run the loop beside the host: for harnesses made of built-in parts only."""
+    return await RunLoop(harness, episode, host).run()
+
+
+async def run_rollout(
+    rollout: Rollout,
+    models: Models,
+    environment: Environment | None,
+    verifier: Verifier | None,
+    *,
+    execute: Execute = inprocess,
+    tape: Tape | None = None,
+    recorder: Recorder | None = None,
+) -> Trajectory:
+    """Run, verify and record one rollout. Closes the environment.
+
+    Returns:
+        The record; it never raises for what happened inside the rollout (cancellation excepted).
+    """
+    record = Trajectory(rollout.task.id, rollout.attempt, rollout.harness.digest, rollout.model)
+    limits = rollout.harness.slots.limits
+    recorder = recorder or Recorder(contents=rollout.harness.slots.tracer == "full")
+    host = Host(
+        record,
+        models,
+        environment,
+        limits,
+        seed=rollout.seed,
+        tape=tape,
+        origin=rollout.key,
+        recorder=recorder,
+    )
+    started = time.monotonic()
+    try:
+        await _run(rollout, models, environment, execute, host)
+        host.finish()
+        if verifier is None:
+            record.outcome = Outcome.UNSCORED if not record.error else record.outcome
+        elif record.stop_reason is not StopReason.ERROR:
+            with boundary(Source.VERIFIER):
+                score = await verifier.score(rollout.task, record.answer, environment, record)
+            record.outcome = Outcome.PASSED if score.passed else Outcome.FAILED
+            record.reward = score.reward
+    except Failure as failure:
+        _fail(record, failure.outcome, failure)
+    finally:
+        record.wall_s = time.monotonic() - started
+        if environment is not None:
+            await environment.close()
+    host.write_ending()
+    return record
+
+
+async def _run(
+    rollout: Rollout, models: Models, environment: Environment | None, execute: Execute, host: Host
+) -> None:
+    """Run the loop and settle stop reason and answer; what broke, and whose fault it is."""
+    record = host.record
+    try:
+        with boundary(Source.ENVIRONMENT):
+            first = await environment.reset() if environment is not None else ""
+            tools = environment.tools if environment is not None else ()
+        task = rollout.task
+        prompt = f"{task.prompt}\n\n{first}" if first else task.prompt
+        episode = Episode(task.id, prompt, rollout.attempt, rollout.seed, tools, models.roles)
+        async with asyncio.timeout(rollout.harness.slots.limits.wall_s):
+            ending = await execute(rollout.harness, episode, host)
+        record.stop_reason, record.answer, record.claims = ending.stop_reason, ending.answer, ending.claims
+        # What this side knows overrides what the other side says.
+        if host.done:
+            record.stop_reason = StopReason.ENVIRONMENT_DONE
+        elif isinstance(host.failure, LimitReached):
+            record.stop_reason = host.failure.reason
+    except TimeoutError:
+        record.stop_reason = StopReason.WALL_LIMIT
+    except LimitReached as limit:
+        record.stop_reason = limit.reason
+    except (ContractViolation, HarnessInvalid) as error:
+        _fail(record, Outcome.HARNESS_ERROR, error)
+    except Failure as failure:
+        own = host.failure if isinstance(host.failure, Failure) else failure
+        _fail(record, own.outcome, own)
+    except HarnessxError as error:
+        _fail(record, Outcome.HARNESS_ERROR, error)
+
+
+def _fail(record: Trajectory, outcome: Outcome, error: Exception) -> None:
+    record.outcome, record.stop_reason, record.reward = outcome, StopReason.ERROR, 0.0
+    record.error = f"{type(error).__name__}: {error}"
