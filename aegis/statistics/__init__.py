@@ -1,0 +1,56 @@
+"""The statistics behind "a shipped gain is a real gain".
+
+`PairedTest` decides one candidate at a level that a `Ledger` hands out; both rest on the e-processes
+of `betting`. `DriftDetector` watches the run, `ClusterHarm` the clusters. Estimates and their 95 %
+intervals are in `intervals`: they describe, they never decide.
+"""
+
+from aegis.statistics.betting import (
+    BETS,
+    MEI,
+    ClusterHarm,
+    DriftDetector,
+    EProcess,
+    Futility,
+    Harm,
+    Superiority,
+)
+from aegis.statistics.intervals import (
+    ByTask,
+    Interval,
+    bootstrap_mean,
+    clopper_pearson,
+    hierarchical,
+    paired_difference,
+    pass_at_k,
+    wilson,
+)
+from aegis.statistics.ledger import Elond, Ledger, LedgerSpent, Spending
+from aegis.statistics.paired import Look, PairedTest, Verdict, expected_pairs
+
+__all__ = [
+    "BETS",
+    "MEI",
+    "ByTask",
+    "ClusterHarm",
+    "DriftDetector",
+    "EProcess",
+    "Elond",
+    "Futility",
+    "Harm",
+    "Interval",
+    "Ledger",
+    "LedgerSpent",
+    "Look",
+    "PairedTest",
+    "Spending",
+    "Superiority",
+    "Verdict",
+    "bootstrap_mean",
+    "clopper_pearson",
+    "expected_pairs",
+    "hierarchical",
+    "paired_difference",
+    "pass_at_k",
+    "wilson",
+]
