@@ -24,18 +24,11 @@ from enum import StrEnum
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from aegis.statistics import Interval
 from harnessx.errors import UserError
 from harnessx.messages import JSON
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    mean: float
-    lo: float
-    hi: float
-    n: int
 
 
 class RecordInvalid(UserError):

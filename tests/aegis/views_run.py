@@ -1,0 +1,202 @@
+"""A finished run folder made from a seed, with records as the engine would write them."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+from aegis.record import (
+    ArmCalls,
+    Bucket,
+    Calls,
+    CandidateOutcome,
+    CandidateRecord,
+    CurvePoint,
+    Curves,
+    Decision,
+    Digests,
+    Generation,
+    Interval,
+    Prediction,
+    Record,
+    RoundRecord,
+    Scoreboard,
+    ScoreboardRound,
+    SealedRates,
+    SplitScores,
+    Summary,
+    Versions,
+)
+from harnessx.messages import digest_of
+
+CONFIG = """\
+benchmark: {name: household, evolve: 40, validation: 40, sealed: 40}
+task_model: bounded
+meta: catalog
+strategy: global_
+gate: {name: paired, ledger: spending}
+seed: SEED
+"""
+HARNESS = """\
+processors:
+- _target_: harnessx.processors.SystemPrompt
+  text: Explore, then act.
+- _target_: harnessx.processors.RunningNotes
+  max_items: 8
+- _target_: harnessx.processors.LoopDetection
+  repeats: 3
+"""
+CLUSTERS = ("clean then place", "cool then place", "examine in light", "heat then place", "pick and place", "pick two")
+EDITS = (
+    (Bucket.PROMPT, "State the order of clean, then place, in the system prompt"),
+    (Bucket.PROCESSOR, "Keep running notes of where things were seen"),
+    (Bucket.PROCESSOR, "Say which call was repeated, and not to repeat it"),
+    (Bucket.TOOLS, "Repair a call whose name is nearly right"),
+    (Bucket.CONFIG, "Truncate tool results at 600 characters"),
+    (Bucket.PROMPT, "Ask for a plan before the first action"),
+)
+HOSTILE = '<script>alert("x")</script> & <img src=x onerror=alert(1)>'
+
+
+def interval(mean: float, half: float, n: int = 40, lowest: float = 0.0) -> Interval:
+    return Interval(mean, max(lowest, mean - half), min(1.0, mean + half), n)
+
+
+def write_run(path: Path, *, seed: int = 0, rounds: int = 8, gain: float = 0.2) -> Path:
+    """A whole run at ``path``; ``gain`` is the sealed gain it reports."""
+    rng = random.Random(seed)
+    path.mkdir(parents=True)
+    (path / "best").mkdir()
+    (path / "data").mkdir()
+    (path / "config.yaml").write_text(CONFIG.replace("SEED", str(seed)))
+    (path / "best/harness.yaml").write_text(HARNESS)
+    (path / "journal.md").write_text("# Journal\n\nR1: the notes helped where the window forgets.\n")
+    generations, candidates, records = evolve(rng, rounds)
+    write(path / "data/generations.json", [generation.to_json() for generation in generations])
+    for name, lines in (("candidates", candidates), ("rounds", records)):
+        text = "".join(json.dumps(line.to_json()) + "\n" for line in lines)
+        (path / f"data/{name}.jsonl").write_text(text)
+    incumbents = {record.round: record.incumbent for record in records}
+    board = scoreboard(rng, incumbents)
+    write(path / "scoreboard.json", board.to_json())
+    points = [
+        CurvePoint(r.round, r.harness, interval(sum(r.rates.values()) / 40, 0.13), None, 412_000, 80)
+        for r in board.rounds
+    ]
+    write(path / "curves.json", Curves(tuple(points)).to_json())
+    tasks = [f"sealed-{index:02d}" for index in range(40)]
+    before = {task: float(rng.random() < 0.5) for task in tasks}
+    after = {task: float(rate or rng.random() < 2 * gain) for task, rate in before.items()}
+    write(path / "data/sealed.json", SealedRates(before, after, after).to_json())
+    summary = summarize(points, candidates, generations, seed, gain)
+    write(path / "summary.json", summary.to_json())
+    return path
+
+
+def write(path: Path, data: object) -> None:
+    path.write_text(json.dumps(data))
+
+
+def evolve(rng: random.Random, rounds: int) -> tuple[list[Generation], list[CandidateRecord], list[RoundRecord]]:
+    generations = [Generation(digest_of("h0"), "", 0, "", (), "The handcrafted harness")]
+    candidates: list[CandidateRecord] = []
+    records: list[RoundRecord] = []
+    for number in range(rounds):
+        incumbent, ids, shipped = generations[-1].digest, [], []
+        for k in range(rng.choice((2, 3, 4)) if number != 5 else 0):
+            bucket, title = EDITS[(number + 2 * k) % len(EDITS)]
+            ship = k == 0 and number in (0, 1, 3, 6)
+            candidate = confirm(rng, f"C-R{number}-{k + 1:02d}", number, bucket, title, incumbent, ship)
+            candidates.append(candidate)
+            ids.append(candidate.id)
+            if ship:
+                shipped.append(candidate.id)
+                generations.append(
+                    Generation(candidate.harness, incumbent, number, candidate.id, (bucket,), title)
+                )
+        stop = "" if ids else "actionability 0.04 is below 0.10"
+        evolved = interval(0.5 + 0.05 * len(generations), 0.13)
+        records.append(RoundRecord(number, incumbent, evolved, 0.4, stop, tuple(ids), tuple(shipped)))
+    return generations, candidates, records
+
+
+def confirm(
+    rng: random.Random, id: str, round: int, bucket: Bucket, title: str, parent: str, ship: bool
+) -> CandidateRecord:
+    other = rng.choice((Decision.REJECT, Decision.REJECT, Decision.UNDECIDED, Decision.NOT_TESTED))
+    verdict = Decision.SHIP if ship else other
+    tested = verdict is not Decision.NOT_TESTED
+    mean = {Decision.SHIP: 0.11, Decision.REJECT: -0.03, Decision.UNDECIDED: 0.02}.get(verdict, 0.0)
+    reason = {
+        Decision.SHIP: "E reached 1/alpha",
+        Decision.REJECT: "futility: less than the minimum effect of interest",
+        Decision.UNDECIDED: "cap of 400 pairs reached",
+        Decision.NOT_TESTED: "the round's budget ended",
+    }[verdict]
+    pairs = rng.randint(80, 400) if tested else 0
+    params = {"_target_": "harnessx.processors.RunningNotes", "max_items": 8}
+    return CandidateRecord(
+        id=id,
+        round=round,
+        bucket=(bucket,),
+        title=HOSTILE if id == "C-R2-02" else title,
+        harness=digest_of(id),
+        parent=parent,
+        verdict=verdict,
+        check="paired confirmation" if tested else "",
+        reason=reason,
+        e_value=rng.uniform(1300, 9000) if ship else rng.uniform(0.01, 4) if tested else None,
+        alpha=0.05 / 60 if tested else None,
+        pairs=pairs,
+        diverged=pairs // 3,
+        difference=interval(mean + rng.uniform(-0.02, 0.02), 0.05, pairs, -1.0) if tested else None,
+        calls=ArmCalls(Calls(40 * pairs // 10, 900), Calls(12 * pairs // 10, 28 * pairs // 10)),
+        predicted=Prediction(unlock=("evolve-03",)),
+        hit_rate=rng.choice((0.5, 0.67, 1.0)) if ship else None,
+        edit=[{"op": "insert", "hook": "before_model", "component": params}],
+    )
+
+
+def scoreboard(rng: random.Random, incumbents: dict[int, str]) -> Scoreboard:
+    tasks = [f"evolve-{index:02d}" for index in range(40)]
+    ease = {task: rng.betavariate(0.6, 0.6) for task in tasks}
+    rounds = []
+    for number, harness in incumbents.items():
+        rates = {t: round(2 * min(1.0, ease[t] + 0.04 * number + rng.uniform(-0.2, 0.2)), 0) / 2 for t in tasks}
+        rounds.append(ScoreboardRound(number, harness, {t: max(0.0, r) for t, r in rates.items()}))
+    return Scoreboard({t: CLUSTERS[i % 6] for i, t in enumerate(tasks)}, tuple(rounds))
+
+
+def summarize(
+    points: list[CurvePoint],
+    candidates: list[CandidateRecord],
+    generations: list[Generation],
+    seed: int,
+    gain: float,
+) -> Summary:
+    final = interval(0.525 + gain, 0.13)
+    sealed = SplitScores(interval(0.525, 0.15), final, final, interval(gain, 0.11, lowest=-1.0))
+    evolve = SplitScores(points[0].evolve, points[-1].evolve, points[-1].evolve, interval(0.24, 0.1, lowest=-1))
+    validation = SplitScores(interval(0.5, 0.14), interval(0.71, 0.13), None, interval(0.21, 0.09, lowest=-1))
+    return Summary(
+        splits={"evolve": evolve, "validation": validation, "sealed": sealed},
+        rounds=len(points),
+        candidates=tuple(CandidateOutcome(c.id, c.round, c.bucket, c.title, c.verdict, c.reason) for c in candidates),
+        rollouts=3_912,
+        model_calls=Calls(21_480, 64_120),
+        tokens=18_204_512,
+        dollars=None,
+        seconds={"baseline": 2.4, "rollouts": 18.2, "digest": 0.7, "plan": 0.2, "evolve": 1.1, "gate": 31.6, "sealed": 4.9},
+        seeds=(seed,),
+        digests=Digests("b" * 32, "m" * 32, generations[0].digest, generations[-1].digest, generations[-1].digest),
+        isolation="process",
+        gate="paired",
+        ledger="spending",
+        alpha=0.05,
+        versions=Versions("3.11.2", {"hydra-core": "1.3.8", "rich": "14.0.0"}, None),
+        stopped="8 rounds done",
+    )
+
+
+__all__ = ["HOSTILE", "Record", "write_run"]
