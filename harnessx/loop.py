@@ -152,7 +152,7 @@ class RunLoop:
             if self._scratch is not None and not self._at[Hook.TASK_END]:
                 self._scratch.cleanup()
         await self._task_end(step, stop)
-        return Ending(stop, self._answer)
+        return Ending(stop, self._answer, self._context.claims)
 
     async def _task_start(self) -> StopReason | None:
         if self._at[Hook.TASK_START]:

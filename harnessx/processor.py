@@ -65,7 +65,8 @@ class Context:
 
     ``rng`` is seeded from the rollout's key. ``step`` is the logical clock: the number of the current
     step, 0 before the first. ``scratch`` is a private folder that dies with the rollout. ``asset``
-    reads a text asset of the harness by its path.
+    reads a text asset of the harness by its path. ``claims`` (JSON values) end in the trajectory, as what
+    the harness says about itself.
     """
 
     task_id: str
@@ -77,6 +78,7 @@ class Context:
     asset: Callable[[str], str]
     step: int = 0
     slots: Mapping[str, Any] = field(default_factory=dict)
+    claims: dict[str, Any] = field(default_factory=dict)
 
 
 class Processor(ABC):

@@ -1,0 +1,133 @@
+"""D8, observability: what is counted, and what must not be seen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from harnessx.hooks import (
+    Event,
+    Hook,
+    ModelResponseEvent,
+    StepEndEvent,
+    TaskEndEvent,
+    ToolCallEvent,
+    ToolResultEvent,
+)
+from harnessx.messages import ToolCall, Usage
+from harnessx.processor import Dimension, Order, Processor
+from harnessx.processors.calls import any_of
+
+SECRETS = (
+    r"\bsk-[A-Za-z0-9_-]{20,}",  # OpenAI, Anthropic, OpenRouter, DeepSeek
+    r"\bAIza[A-Za-z0-9_-]{35}",  # Google
+    r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",  # AWS
+    r"\b(?:gh[oprsu]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{22,})",
+    r"\bglpat-[A-Za-z0-9_-]{20,}",
+    r"\bhf_[A-Za-z0-9]{30,}",
+    r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}",  # Slack
+    r"\bgsk_[A-Za-z0-9]{40,}",  # Groq
+    r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]+",  # JSON Web Token, RFC 7519
+    r"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----[\s\S]*?(?:-----END (?:[A-Z]+ )?PRIVATE KEY-----|\Z)",
+)
+"""The shapes of provider keys."""
+
+REDACTED = "[redacted]"
+
+
+@dataclass
+class Metrics(Processor):
+    """Counts events, tokens, money, tool calls and tool errors; the claim ``metrics`` of the rollout."""
+
+    hooks = (
+        Hook.TASK_START,
+        Hook.STEP_START,
+        Hook.BEFORE_MODEL,
+        Hook.AFTER_MODEL,
+        Hook.BEFORE_TOOL,
+        Hook.AFTER_TOOL,
+        Hook.STEP_END,
+        Hook.TASK_END,
+    )
+    group = "metrics"
+    order = Order.POST
+    dimension = Dimension.OBSERVABILITY
+
+    _events: Counter[str] = field(default_factory=Counter, init=False, repr=False)
+    _tools: Counter[str] = field(default_factory=Counter, init=False, repr=False)
+    _errors: int = field(default=0, init=False, repr=False)
+    _usage: Usage = field(default=Usage(), init=False, repr=False)
+
+    async def process(self, event: Event) -> AsyncIterator[Event]:
+        self._events[type(event).__name__] += 1
+        match event:
+            case ToolCallEvent():
+                self._tools[event.name] += 1
+            case ToolResultEvent():
+                self._errors += event.is_error
+            case StepEndEvent():
+                self._usage += event.usage
+            case TaskEndEvent():
+                self.ctx.claims["metrics"] = self.summary()
+        yield event
+
+    def summary(self) -> dict[str, Any]:
+        """The counts so far, as a JSON object."""
+        usage = self._usage
+        return {
+            "events": dict(self._events),
+            "tool_calls": dict(self._tools),
+            "tool_errors": self._errors,
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "cost_usd": usage.cost_usd,
+        }
+
+
+@dataclass
+class SecretRedaction(Processor):
+    """Replaces what looks like a provider's key, in tool results, answers and call arguments."""
+
+    hooks = (Hook.AFTER_MODEL, Hook.AFTER_TOOL)
+    group = "redaction"
+    order = Order.PRE
+    dimension = Dimension.OBSERVABILITY
+
+    patterns: Sequence[str] = ()
+    """Regular expressions of further secrets, besides the known shapes of keys."""
+
+    def __post_init__(self) -> None:
+        self._secret = any_of((*SECRETS, *self.patterns))
+
+    async def process(self, event: ModelResponseEvent | ToolResultEvent) -> AsyncIterator[Event]:
+        if self._secret.search(event.content):
+            event = replace(event, content=self._secret.sub(REDACTED, event.content))
+        if isinstance(event, ModelResponseEvent) and event.tool_calls:
+            calls = tuple(self._clean_call(call) for call in event.tool_calls)
+            if any(new is not old for new, old in zip(calls, event.tool_calls, strict=True)):
+                event = replace(event, tool_calls=calls)
+        yield event
+
+    def _clean_call(self, call: ToolCall) -> ToolCall:
+        arguments = self._clean(call.arguments)
+        raw = self._clean(call.raw)
+        if arguments is call.arguments and raw is call.raw:
+            return call
+        return replace(call, arguments=arguments, raw=raw)
+
+    def _clean(self, value: Any) -> Any:
+        """``value`` without secrets; the same object where there are none."""
+        match value:
+            case str():
+                return self._secret.sub(REDACTED, value) if self._secret.search(value) else value
+            case Mapping():
+                cleaned: Any = {key: self._clean(item) for key, item in value.items()}
+                same = all(cleaned[key] is item for key, item in value.items())
+            case list():
+                cleaned = [self._clean(item) for item in value]
+                same = all(new is old for new, old in zip(cleaned, value, strict=True))
+            case _:
+                return value
+        return value if same else cleaned
