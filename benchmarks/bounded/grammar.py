@@ -1,0 +1,140 @@
+"""What the player reads off the game's own wording: observations, goals, commands.
+
+Everything works on lower-case text, wherever it stands and whoever wrote it. The vocabulary is that of
+ALFWorld's text games, both dialects.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeAlias
+
+RECEPTACLES = (
+    "armchair bathtubbasin bed bathtub cabinet cart coffeemachine coffeetable countertop desk diningtable"
+    " drawer dresser fridge garbagecan handtowelholder laundryhamper microwave ottoman paintinghanger safe"
+    " shelf sidetable sink sinkbasin sofa stoveburner toaster toilet toiletpaperhanger towelholder tvstand"
+).split()
+LAMPS = ("desklamp", "floorlamp")
+CLOSEABLE = ("cabinet", "drawer", "fridge", "microwave", "safe", "box")
+VERBS = ("go to", "take", "move", "put", "open", "close", "clean", "heat", "cool", "use", "examine")
+TRANSFORMS = ("clean", "heat", "cool")
+
+_THING = r"[a-z]+ \d+"
+_LISTED = re.compile(r"[a-z]+ \d+")
+_FACTS = tuple(
+    (kind, re.compile(pattern))
+    for kind, pattern in (
+        ("room", r"looking quickly around you, you see ([^.]*)"),
+        ("at", rf"you arrive at (?:the )?({_THING})"),
+        ("closed", rf"the ({_THING}) is closed"),
+        ("open", rf"the ({_THING}) is open"),
+        ("inside", rf"the ({_THING}) is open\. in it, you see ([^.]*)"),
+        ("inside", rf"on the ({_THING}), you see ([^.]*)"),
+        ("took", rf"you pick up the ({_THING})(?: from the ({_THING}))?"),
+        ("put", rf"you (?:put|move) the ({_THING}) (?:in/on|into|in|on|to) the ({_THING})"),
+        ("made", rf"you (clean|heat|cool) the ({_THING}) using"),
+        ("lit", rf"you turn on the ({_THING})"),
+        ("carrying", r"you are carrying: ([^.]*)"),
+        ("empty", r"you are not carrying anything"),
+        ("shut", rf"you close the ({_THING})"),
+        ("nothing", r"nothing happens"),
+        ("seen", rf"there's nothing special about|this is a [a-z ]*?{_THING}|you are facing the"),
+    )
+)
+_GENERIC = r"(?!object|item|thing|something|anything|it\b|them\b|one\b|x\b|y\b)"
+_NOUN = rf"{_GENERIC}([a-z]+)"
+_PLACE = rf"(?:in/on|in|on|into|onto|to|inside) (?:the |a |an )?({'|'.join(sorted(RECEPTACLES, reverse=True))})s?\b(?! \d)"
+_GOALS = tuple(
+    (verb, re.compile(pattern))
+    for verb, pattern in (
+        ("light", rf"(?:look at|examine) (?:the |a |an |some )?{_NOUN} (?:under|with) (?:the |a )?({'|'.join(LAMPS)})\b"),
+        ("two", rf"(?:put|place|find) two {_NOUN} (?:and (?:put|place) them )?{_PLACE}"),
+        ("clean", rf"(?:put|place) (?:the |a |an |some )?clean {_NOUN} {_PLACE}"),
+        ("clean", rf"clean (?:the |a |an |some )?{_NOUN} and (?:put|place) it {_PLACE}"),
+        ("heat", rf"(?:put|place) (?:the |a |an |some )?hot {_NOUN} {_PLACE}"),
+        ("heat", rf"heat (?:the |a |an |some )?{_NOUN} and (?:put|place) it {_PLACE}"),
+        ("cool", rf"(?:put|place) (?:the |a |an |some )?(?:cool|cold) {_NOUN} {_PLACE}"),
+        ("cool", rf"cool (?:the |a |an |some )?{_NOUN} and (?:put|place) it {_PLACE}"),
+        ("pick", rf"(?:put|place) (?:the |a |an |some )?{_NOUN} {_PLACE}"),
+    )
+)  # fmt: skip
+COMMAND = re.compile(
+    rf"\b(?:go to {_THING}|(?:open|close|use|examine) {_THING}|take {_THING} from {_THING}"
+    rf"|move {_THING} to {_THING}|put {_THING} in/on {_THING}|(?:clean|heat|cool) {_THING} with {_THING})\b"
+)
+_PLAIN_LINE = re.compile(rf"^[-*\s]*(?:{COMMAND.pattern}|help|inventory|look)[\s,.]*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What must come true: ``verb`` is pick, two, clean, heat, cool or light."""
+
+    verb: str
+    object: str
+    place: str
+
+
+Fact: TypeAlias = tuple[int, str, str, str]
+"""(characters from the fact to the end of its text, kind, first argument, second argument)."""
+
+
+def kind(name: str) -> str:
+    """The noun of a numbered thing."""
+    return name.partition(" ")[0]
+
+
+@lru_cache(maxsize=65536)
+def things(text: str) -> tuple[str, ...]:
+    """All numbered things named in ``text``, in order."""
+    return tuple(_LISTED.findall(text))
+
+
+@lru_cache(maxsize=65536)
+def find_goal(sentence: str) -> Goal | None:
+    """The goal that a sentence states, if it states one about concrete nouns."""
+    for verb, pattern in _GOALS:
+        match = pattern.search(sentence)
+        if match and match[1] not in ("clean", "hot", "cool", "cold", "two"):
+            return Goal(verb, match[1], match[2])
+    return None
+
+
+@lru_cache(maxsize=65536)
+def read_facts(text: str) -> tuple[Fact, ...]:
+    """What a text says about the room and about the task, in reading order."""
+    low = text.lower()
+    size = len(low)
+    found: list[tuple[int, Fact]] = []
+    for name, pattern in _FACTS:
+        for match in pattern.finditer(low):
+            groups = (*match.groups(), "", "")
+            found.append((match.start(), (size - match.start(), name, groups[0] or "", groups[1] or "")))
+    start = 0
+    for line in re.split(r"(?<=[.;\n])", low):
+        goal = find_goal(line)
+        if goal is not None:
+            found.append((start, (size - start, "goal", line, "")))
+        found += [(start, (size - start, name, arg, "")) for name, arg in _searched(line)]
+        start += len(line)
+    commands = [line for line in low.splitlines() if _PLAIN_LINE.match(line)]
+    if len(commands) > 2:
+        listed = ", ".join(c.strip("-* ")[6:] for c in commands if "go to " in c)
+        found.append((0, (size // 2, "listed", listed, "")))
+    found.sort(key=lambda item: item[0])
+    return tuple(fact for _, fact in found)
+
+
+_UNSEARCHED = re.compile(
+    r"\b(?:not(?: yet)?|never|yet to|still to|unvisited|unexplored|unsearched|unchecked|remaining|left to)\b"
+)
+_SEARCHED = re.compile(r"(?:visited|searched|checked|explored|looked|been|seen so far|places left|remaining|to visit)")
+
+
+def _searched(line: str) -> list[tuple[str, str]]:
+    """Notes of where somebody has been, or has not been: ``been`` and ``unseen`` facts."""
+    if not _SEARCHED.search(line) or "you see" in line:
+        return []
+    names = ", ".join(things(line))
+    return [("unseen" if _UNSEARCHED.search(line) else "been", names)] if names else []
