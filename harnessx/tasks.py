@@ -90,8 +90,17 @@ class Benchmark(Protocol):
         ...
 
     @property
-    def deterministic(self) -> bool:
-        """Whether equal action prefixes give equal observations (allows recorded replay)."""
+    def recorded(self) -> bool:
+        """Whether results are recorded by action prefix and replayed.
+
+        True promises that equal prefixes give equal results, and pays where a step costs more than
+        looking it up (about 0.02 ms).
+        """
+        ...
+
+    @property
+    def tools(self) -> tuple[ToolSchema, ...]:
+        """The tools its environments offer."""
         ...
 
     @property

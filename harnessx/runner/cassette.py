@@ -1,0 +1,186 @@
+"""What was recorded once is not paid for twice: cached responses and recorded worlds.
+
+A `Cassette` is one scope's recordings: key -> (origin, body). New entries are handed to a sink, which
+persists them. The *origin* is the rollout that first recorded an entry, so that a rollout repeated
+after a crash still counts as made what it had made itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from harnessx.errors import Failure, Source
+from harnessx.messages import ModelResponse, ToolCall, ToolSchema, canonical_json
+from harnessx.tasks import Environment, Score, Task, ToolResult, Verifier
+from harnessx.trajectory import Trajectory
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One recording, as it is stored. ``body`` is JSON text."""
+
+    key: str
+    origin: str
+    body: str
+
+
+class Cassette:
+    """The recordings of one scope. The first entry of a key stays.
+
+    Args:
+        scope: what the recordings belong to.
+        sink: called with each new entry (None: they live in memory only).
+    """
+
+    def __init__(self, scope: str, sink: Callable[[str, Entry], None] | None = None) -> None:
+        self.scope, self._sink = scope, sink
+        self._entries: dict[str, Entry] = {}
+
+    def load(self, entries: Iterable[Entry]) -> None:
+        """Add what was stored before."""
+        for entry in entries:
+            self._entries.setdefault(entry.key, entry)
+
+    def read(self, key: str) -> Entry | None:
+        """The entry of ``key``, or None."""
+        return self._entries.get(key)
+
+    def write(self, key: str, origin: str, value: object) -> None:
+        """Record a JSON value under ``key``, unless there is one."""
+        if key not in self._entries:
+            entry = Entry(key, origin, _encode(value))
+            self._entries[key] = entry
+            if self._sink is not None:
+                self._sink(self.scope, entry)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+class ResponseTape:
+    """The response cache of one (split, benchmark, task, attempt): a `Tape` over a cassette."""
+
+    def __init__(self, cassette: Cassette) -> None:
+        self._cassette = cassette
+        self._live: dict[str, tuple[ModelResponse, str]] = {}
+
+    def get(self, key: str) -> tuple[ModelResponse, str] | None:
+        """The cached response and its origin, or None."""
+        found = self._live.get(key)
+        if found is None:
+            entry = self._cassette.read(key)
+            if entry is None:
+                return None
+            found = self._live[key] = (ModelResponse.from_json(json.loads(entry.body)), entry.origin)
+        return found
+
+    def put(self, key: str, origin: str, response: ModelResponse) -> None:
+        """Keep a response."""
+        self._live[key] = (response, origin)
+        self._cassette.write(key, origin, response.to_json())
+
+
+class RecordedWorld:
+    """An environment that answers from recordings of the same action prefix.
+
+    Equal prefixes give equal results (`Benchmark.recorded` promises it), so the real environment
+    starts at the first action never taken before, and is brought there by the prefix. The verifier's
+    score of a final prefix is recorded too: a rollout that only repeats needs no world at all.
+    """
+
+    def __init__(
+        self, real: Callable[[], Environment], tools: tuple[ToolSchema, ...], cassette: Cassette
+    ) -> None:
+        self.tools = tools
+        self._make, self._cassette = real, cassette
+        self._real: Environment | None = None
+        self._prefix = "start"
+        self._taken: list[ToolCall] = []
+
+    async def reset(self) -> str:
+        """The first observation."""
+        entry = self._cassette.read("start")
+        if entry is not None:
+            return str(json.loads(entry.body)[0])
+        first = await (await self._start()).reset()
+        self._cassette.write("start", "", [first])
+        return first
+
+    async def step(self, call: ToolCall) -> ToolResult:
+        """The recorded result, or the real one."""
+        link = f"{self._prefix}\n{call.name}\n{canonical_json(dict(call.arguments))}"
+        self._prefix = hashlib.blake2b(link.encode(), digest_size=12).hexdigest()
+        entry = self._cassette.read(self._prefix)
+        if entry is None:
+            result = await (await self.real()).step(call)
+            self._cassette.write(self._prefix, "", [result.content, result.is_error, result.done])
+        else:
+            result = ToolResult(*json.loads(entry.body))
+        self._taken.append(call)
+        return result
+
+    async def real(self) -> Environment:
+        """The real environment, brought to the current state.
+
+        Raises:
+            Failure: the world answered a recorded prefix differently than it did before.
+        """
+        if self._real is None:
+            real = await self._start()
+            await real.reset()
+            for call in self._taken:
+                await real.step(call)
+        assert self._real is not None
+        return self._real
+
+    async def close(self) -> None:
+        """Release the real environment, if one was needed."""
+        if self._real is not None:
+            await self._real.close()
+
+    async def _start(self) -> Environment:
+        if self._real is not None:
+            raise Failure(Source.ENVIRONMENT, "the world was started twice")
+        self._real = self._make()
+        return self._real
+
+    def recorded_score(self, answer: str) -> Score | None:
+        """The score of this final prefix and answer, if it is known."""
+        entry = self._cassette.read(self._score_key(answer))
+        return None if entry is None else Score(**json.loads(entry.body))
+
+    def record_score(self, answer: str, score: Score) -> None:
+        """Keep a score."""
+        fields: dict[str, Any] = {
+            "passed": score.passed,
+            "reward": score.reward,
+            "explanation": score.explanation,
+        }
+        self._cassette.write(self._score_key(answer), "", fields)
+
+    def _score_key(self, answer: str) -> str:
+        return f"score:{self._prefix}:{hashlib.blake2b(answer.encode(), digest_size=8).hexdigest()}"
+
+
+class RecordedVerifier:
+    """A verifier over a `RecordedWorld`: asks the real one only about final states never seen."""
+
+    def __init__(self, verifier: Verifier) -> None:
+        self._verifier = verifier
+
+    async def score(
+        self, task: Task, answer: str, environment: Environment | None, record: Trajectory
+    ) -> Score:
+        """The recorded score, or the real verifier's."""
+        assert isinstance(environment, RecordedWorld)
+        known = environment.recorded_score(answer)
+        if known is None:
+            known = await self._verifier.score(task, answer, await environment.real(), record)
+            environment.record_score(answer, known)
+        return known

@@ -1,0 +1,99 @@
+"""What a runner is asked to do, and what it answers."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harnessx.errors import Outcome, StopReason
+from harnessx.harness import HarnessConfig
+from harnessx.messages import digest_of
+from harnessx.tasks import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Several harnesses on one (split, task, attempt), in this order, sharing one response tape.
+
+    The order is the coupling: what an earlier arm asked, a later one replays. ``keep_tape`` keeps the
+    tape in memory for later jobs of the same scope; ``trajectories`` returns the full records.
+    """
+
+    split: str
+    task: Task
+    attempt: int
+    arms: tuple[HarnessConfig, ...]
+    keep_tape: bool = False
+    trajectories: bool = False
+
+    @property
+    def scope(self) -> str:
+        """The scope of the response tape, without the benchmark (one store serves one benchmark)."""
+        return f"{self.split}/{self.task.id}/{self.attempt}"
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutResult:
+    """The summary of a finished rollout. ``requests`` is the hash of all requests it made, in order:
+    two arms with equal ``requests`` never diverged."""
+
+    key: str
+    task_id: str
+    attempt: int
+    harness: str
+    outcome: Outcome
+    stop_reason: StopReason
+    reward: float
+    steps: int
+    tokens: int
+    cost_usd: float | None
+    model_calls: int
+    replayed_calls: int
+    requests: str
+    error: str
+    wall_s: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the verifier accepted it."""
+        return self.outcome is Outcome.PASSED
+
+    @property
+    def missing(self) -> bool:
+        """Whether the world, not the agent, is to blame (a wall-time limit counts as such)."""
+        return self.outcome is Outcome.INFRA_ERROR or self.stop_reason is StopReason.WALL_LIMIT
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields as JSON."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> RolloutResult:
+        """Inverse of `to_json`."""
+        fields = dict(data)
+        fields["outcome"], fields["stop_reason"] = (
+            Outcome(fields["outcome"]),
+            StopReason(fields["stop_reason"]),
+        )
+        return cls(**fields)
+
+
+@functools.cache
+def code_hash() -> str:
+    """Hash of this package's source: a rollout of other code is another rollout."""
+    root = Path(__file__).parents[1]
+    tree = hashlib.blake2b(digest_size=16)
+    for path in sorted(root.rglob("*.py")):
+        tree.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return tree.hexdigest()
+
+
+def rollout_key(
+    harness: str, model: str, benchmark: str, split: str, task: str, attempt: int, seed: int
+) -> str:
+    """The identity of a rollout (digests in, digest out): the same key is not run twice."""
+    return digest_of([harness, model, benchmark, split, task, attempt, seed, code_hash()])

@@ -1,0 +1,218 @@
+"""A lane: a trusted process that runs jobs for a `Pool`, several at a time.
+
+``python -m harnessx.runner.lane FD``. It holds models, environments and verifier; evolved code runs
+in the worker processes it forks. It streams new recordings and finished rollouts to the pool, which
+owns the store, and dies with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib
+import itertools
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from harnessx.errors import Failure, Outcome, Source, UserError
+from harnessx.harness import HarnessConfig
+from harnessx.model_config import ModelConfig, Models
+from harnessx.runner.cassette import Cassette, Entry, RecordedVerifier, RecordedWorld, ResponseTape
+from harnessx.runner.host import Recorder
+from harnessx.runner.isolation import Workers
+from harnessx.runner.jobs import RolloutResult
+from harnessx.runner.rollout import Rollout, run_rollout
+from harnessx.runner.wire import Channel, Frame
+from harnessx.runner.worker import die_with_parent
+from harnessx.tasks import Benchmark, Environment, Task, Verifier
+from harnessx.trajectory import Trajectory
+
+FLUSH_S = 0.05
+INFRA_RETRIES = 2
+
+
+def create_benchmark(spec: Mapping[str, Any]) -> Benchmark:
+    """The benchmark behind a ``{_target_: …}`` mapping.
+
+    Raises:
+        UserError: no such target, or wrong parameters.
+    """
+    module, _, name = str(spec["_target_"]).rpartition(".")
+    try:
+        factory = getattr(importlib.import_module(module), name)
+        benchmark: Benchmark = factory(**{k: v for k, v in spec.items() if k != "_target_"})
+    except (ImportError, AttributeError, TypeError) as error:
+        raise UserError(f"benchmark {spec['_target_']}: {error}") from error
+    return benchmark
+
+
+class Lane:
+    """Serves jobs from one channel."""
+
+    def __init__(self) -> None:
+        self.closed = asyncio.Event()
+        self.channel: Channel | None = None
+        self._harnesses: dict[str, HarnessConfig] = {}
+        self._tapes: dict[str, Cassette] = {}
+        self._worlds: dict[str, Cassette] = {}
+        self._fresh: list[tuple[str, Entry]] = []
+        self._flushing: asyncio.TimerHandle | None = None
+        self._jobs: set[asyncio.Task[None]] = set()
+        self._persist = True
+
+    def on_frame(self, frame: Frame) -> None:
+        """Take an order from the pool."""
+        match frame["t"]:
+            case "init":
+                self._benchmark = create_benchmark(frame["benchmark"])
+                config = ModelConfig.from_json(frame["model"])
+                self._models, self._model_digest = Models(config), config.digest
+                self._workers = Workers(frame["isolation"])
+                self._seed, self._persist = frame["seed"], frame["persist"]
+            case "harness":
+                self._harnesses[frame["digest"]] = HarnessConfig.from_json(frame["harness"])
+            case "job":
+                task = asyncio.ensure_future(self._job(frame))
+                self._jobs.add(task)
+                task.add_done_callback(self._jobs.discard)
+
+    def on_close(self, reason: str) -> None:
+        """The pool is gone."""
+        self.closed.set()
+
+    async def _job(self, frame: Frame) -> None:
+        assert self.channel is not None
+        task = Task(frame["task"]["prompt"], frame["task"]["id"], frame["task"]["cluster"])
+        tape = self._cassette(self._tapes, frame["scope"], frame["tape"])
+        for index, arm in enumerate(frame["arms"]):
+            rollout = Rollout(
+                self._harnesses[arm["harness"]],
+                task,
+                frame["attempt"],
+                self._seed,
+                arm["key"],
+                self._model_digest,
+            )
+            record = await self._rollout(rollout, tape, frame)
+            self._flush()
+            result = summarize(record, arm["key"])
+            text = record.to_jsonl() if frame["trajectories"] else None
+            self.channel.send(
+                {
+                    "t": "arm",
+                    "id": frame["id"],
+                    "index": index,
+                    "result": result.to_json(),
+                    "trajectory": text,
+                }
+            )
+        if not frame["keep_tape"]:
+            self._tapes.pop(frame["scope"], None)
+
+    async def _rollout(self, rollout: Rollout, tape: Cassette, frame: Frame) -> Trajectory:
+        """One rollout; what the world broke is tried again."""
+        for retry in itertools.count():
+            try:
+                environment, verifier = self._world(rollout, frame.get("world", ()))
+            except Failure as failure:
+                record = Trajectory(
+                    rollout.task.id, rollout.attempt, rollout.harness.digest, error=str(failure)
+                )
+            else:
+                record = await run_rollout(
+                    rollout,
+                    self._models,
+                    environment,
+                    verifier,
+                    execute=self._workers.execute,
+                    tape=ResponseTape(tape),
+                    recorder=Recorder(),
+                )
+            if record.outcome is not Outcome.INFRA_ERROR or retry >= INFRA_RETRIES:
+                return record
+        raise AssertionError("unreachable")
+
+    def _world(self, rollout: Rollout, stored: Any) -> tuple[Environment | None, Verifier]:
+        benchmark, task = self._benchmark, rollout.task
+
+        def make() -> Environment:
+            environment = benchmark.environment(task, rollout.attempt)
+            if environment is None:
+                raise Failure(Source.ENVIRONMENT, f"{benchmark.name} has no environment for {task.id}")
+            return environment
+
+        if not benchmark.recorded:
+            return benchmark.environment(task, rollout.attempt), benchmark.verifier
+        cassette = self._cassette(self._worlds, f"world/{task.id}", stored)
+        return RecordedWorld(make, benchmark.tools, cassette), RecordedVerifier(benchmark.verifier)
+
+    def _cassette(self, shelf: dict[str, Cassette], scope: str, stored: Any) -> Cassette:
+        if scope not in shelf:
+            shelf[scope] = Cassette(scope, self._recorded if self._persist else None)
+        shelf[scope].load(Entry(*entry) for entry in stored)
+        return shelf[scope]
+
+    def _recorded(self, scope: str, entry: Entry) -> None:
+        self._fresh.append((scope, entry))
+        if self._flushing is None:
+            self._flushing = asyncio.get_running_loop().call_later(FLUSH_S, self._flush)
+
+    def _flush(self) -> None:
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
+        if self._fresh and self.channel is not None:
+            by_scope: dict[str, list[tuple[str, str, str]]] = {}
+            for scope, entry in self._fresh:
+                by_scope.setdefault(scope, []).append((entry.key, entry.origin, entry.body))
+            self.channel.send({"t": "recorded", "scopes": by_scope})
+            self._fresh.clear()
+
+    def close(self) -> None:
+        """End the worker processes."""
+        if hasattr(self, "_workers"):
+            self._workers.close()
+
+
+def summarize(record: Trajectory, key: str) -> RolloutResult:
+    """The summary of a record; ``requests`` hashes its exchange keys in order."""
+    made = hashlib.blake2b(digest_size=16)
+    for step in record.steps:
+        for exchange in step.exchanges:
+            made.update(exchange.key.encode())
+    return RolloutResult(
+        key=key,
+        task_id=record.task_id,
+        attempt=record.attempt,
+        harness=record.harness,
+        outcome=record.outcome,
+        stop_reason=record.stop_reason,
+        reward=record.reward,
+        steps=len(record.steps),
+        tokens=record.usage.total_tokens,
+        cost_usd=record.usage.cost_usd,
+        model_calls=record.model_calls,
+        replayed_calls=record.replayed_calls,
+        requests=made.hexdigest(),
+        error=record.error,
+        wall_s=record.wall_s,
+    )
+
+
+async def serve(sock: socket.socket) -> None:
+    """Serve jobs until the pool closes the socket."""
+    lane = Lane()
+    lane.channel = await Channel.over(sock, lane.on_frame, lane.on_close)
+    try:
+        await lane.closed.wait()
+    finally:
+        lane.close()
+
+
+if __name__ == "__main__":
+    die_with_parent()
+    asyncio.run(serve(socket.socket(fileno=int(sys.argv[1]))))
+    os._exit(0)

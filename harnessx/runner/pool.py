@@ -1,0 +1,329 @@
+"""The local runner: a pool of lanes, one trusted process each, with evolved code in workers below.
+
+A task always goes to the same lane, so its tapes and recorded worlds are in memory there. Results
+come back in scheduled order, whatever order they finished in; recordings and finished rollouts are
+handed to the store as they happen, so a killed run repeats only what was unfinished.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from harnessx.errors import UserError
+from harnessx.harness import HarnessConfig
+from harnessx.model_config import ModelConfig
+from harnessx.runner.cassette import Entry
+from harnessx.runner.isolation import resolve_isolation
+from harnessx.runner.jobs import Job, RolloutResult, rollout_key
+from harnessx.runner.lane import create_benchmark
+from harnessx.runner.wire import Channel, Frame
+from harnessx.tasks import Benchmark
+
+MAX_LANE_DEATHS = 3
+
+
+class Shelf(Protocol):
+    """Where a pool keeps what must survive it."""
+
+    def rollout(self, key: str) -> str | None:
+        """The stored result (JSON text) of a rollout, or None."""
+        ...
+
+    def put_rollout(self, key: str, body: str, trajectory: str | None) -> None:
+        """Keep a finished rollout, with its trajectory where one was asked for."""
+        ...
+
+    def trajectory(self, key: str) -> str | None:
+        """The stored trajectory (JSONL) of a rollout, or None."""
+        ...
+
+    def recordings(self, scope: str) -> Sequence[Entry]:
+        """What was recorded in a scope."""
+        ...
+
+    def put_recordings(self, scopes: Mapping[str, Sequence[Entry]]) -> None:
+        """Keep recordings, in one transaction."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PoolConfig:
+    """How a pool runs. ``lanes`` processes share ``concurrency`` rollouts in flight."""
+
+    benchmark: Mapping[str, Any]
+    model: ModelConfig
+    seed: int = 0
+    isolation: str = "auto"
+    lanes: int = 0
+    concurrency: int = 10
+    persist: bool = True
+    """Whether responses are stored; a free and deterministic model can be asked again instead."""
+
+
+@dataclass(slots=True)
+class _Pending:
+    job: Job
+    keys: list[str]
+    results: list[RolloutResult | None]
+    trajectories: list[str | None]
+    finished: asyncio.Future[None]
+    lane: int
+    sent: list[int] = field(default_factory=list)
+    """Which arms were sent (the others were in the shelf)."""
+
+
+class Pool:
+    """Runs jobs. An async context manager.
+
+    Raises:
+        UserError: the benchmark or model cannot be created, or the isolation is not available.
+    """
+
+    def __init__(self, config: PoolConfig, shelf: Shelf | None = None) -> None:
+        self.config, self._shelf = config, shelf
+        self.isolation = resolve_isolation(config.isolation)
+        self.benchmark: Benchmark = create_benchmark(config.benchmark)
+        self._model_digest = config.model.digest
+        self._benchmark_digest = self.benchmark.digest
+        self._lanes: list[_LaneProcess] = []
+        self._pending: dict[int, _Pending] = {}
+        self._next_id = 0
+
+    async def __aenter__(self) -> Pool:
+        count = self.config.lanes or os.cpu_count() or 1
+        share = max(1, self.config.concurrency // count)
+        self._lanes = [_LaneProcess(self, index, share) for index in range(count)]
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        for lane in self._lanes:
+            lane.close()
+
+    def key(self, job: Job, harness: HarnessConfig) -> str:
+        """The `RolloutKey` of one arm."""
+        return rollout_key(
+            harness.digest,
+            self._model_digest,
+            self._benchmark_digest,
+            job.split,
+            job.task.id,
+            job.attempt,
+            self.config.seed,
+        )
+
+    async def run(
+        self, jobs: Sequence[Job], on_result: Callable[[RolloutResult], None] | None = None
+    ) -> list[list[RolloutResult]]:
+        """Run all jobs; one list of results (an arm each) per job, in the order given."""
+        records = await self.run_recorded(jobs, on_result)
+        return [[result for result, _ in arms] for arms in records]
+
+    async def run_recorded(
+        self, jobs: Sequence[Job], on_result: Callable[[RolloutResult], None] | None = None
+    ) -> list[list[tuple[RolloutResult, str | None]]]:
+        """Like `run`, each result with its trajectory (JSONL) where the job asks for it."""
+        submitted = [self._submit(job, on_result) for job in jobs]
+        try:
+            await asyncio.gather(*(entry.finished for entry in submitted))
+        finally:
+            for ident in [i for i, entry in self._pending.items() if entry in submitted]:
+                del self._pending[ident]
+        return [
+            [(result, text) for result, text in zip(entry.results, entry.trajectories, strict=True) if result]
+            for entry in submitted
+        ]
+
+    def _submit(self, job: Job, on_result: Callable[[RolloutResult], None] | None) -> _Pending:
+        finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        count = len(job.arms)
+        keys = [self.key(job, arm) for arm in job.arms]
+        lane = zlib.crc32(job.task.id.encode()) % len(self._lanes)
+        entry = _Pending(job, keys, [None] * count, [None] * count, finished, lane)
+        if on_result is not None:
+            finished.add_done_callback(
+                lambda f: (
+                    None if f.cancelled() or f.exception() else [on_result(r) for r in entry.results if r]
+                )
+            )
+        for index, key in enumerate(keys):
+            self._recall(entry, index, key)
+        entry.sent = [i for i, result in enumerate(entry.results) if result is None]
+        if not entry.sent:
+            finished.set_result(None)
+            return entry
+        ident, self._next_id = self._next_id, self._next_id + 1
+        self._pending[ident] = entry
+        self._lanes[lane].enqueue(ident, entry)
+        return entry
+
+    def _recall(self, entry: _Pending, index: int, key: str) -> None:
+        body = self._shelf.rollout(key) if self._shelf is not None else None
+        if body is None or self._shelf is None:
+            return
+        text = self._shelf.trajectory(key) if entry.job.trajectories else None
+        if text is not None or not entry.job.trajectories:
+            import json
+
+            entry.results[index] = RolloutResult.from_json(json.loads(body))
+            entry.trajectories[index] = text
+
+    def job_frame(self, ident: int, entry: _Pending, known: set[str]) -> Frame:
+        """The order a lane gets; recordings travel with the first job of a scope."""
+        job = entry.job
+        arms = [{"harness": job.arms[i].digest, "key": entry.keys[i]} for i in entry.sent]
+        frame: Frame = {
+            "t": "job",
+            "id": ident,
+            "scope": job.scope,
+            "task": {"prompt": job.task.prompt, "id": job.task.id, "cluster": job.task.cluster},
+            "attempt": job.attempt,
+            "arms": arms,
+            "keep_tape": job.keep_tape,
+            "trajectories": job.trajectories,
+            "tape": self._stored(job.scope, known, remember=job.keep_tape),
+        }
+        if self.benchmark.recorded:
+            frame["world"] = self._stored(f"world/{job.task.id}", known, remember=True)
+        return frame
+
+    def _stored(self, scope: str, known: set[str], *, remember: bool) -> list[tuple[str, str, str]]:
+        if self._shelf is None or scope in known:
+            return []
+        if remember:
+            known.add(scope)
+        return [(e.key, e.origin, e.body) for e in self._shelf.recordings(scope)]
+
+    def on_frame(self, frame: Frame) -> int | None:
+        """Take a lane's report; the id of the job it finished, if it did."""
+        if frame["t"] == "recorded":
+            if self._shelf is not None:
+                self._shelf.put_recordings(
+                    {scope: [Entry(*row) for row in rows] for scope, rows in frame["scopes"].items()}
+                )
+            return None
+        entry = self._pending.get(frame["id"])
+        result = RolloutResult.from_json(frame["result"])
+        if self._shelf is not None and not result.missing:
+            import json
+
+            self._shelf.put_rollout(
+                result.key, json.dumps(frame["result"], sort_keys=True), frame["trajectory"]
+            )
+        if entry is None:
+            return None
+        index = entry.sent[frame["index"]]
+        entry.results[index], entry.trajectories[index] = result, frame["trajectory"]
+        if any(r is None for r in entry.results):
+            return None
+        if not entry.finished.done():
+            entry.finished.set_result(None)
+        ident = int(frame["id"])
+        self._pending.pop(ident, None)
+        return ident
+
+
+class _LaneProcess:
+    """One lane: its process, its queue, and what it has been told."""
+
+    def __init__(self, pool: Pool, index: int, share: int) -> None:
+        self._pool, self._index, self._share = pool, index, share
+        self._queue: list[tuple[int, _Pending]] = []
+        self._running: dict[int, _Pending] = {}
+        self._channel: Channel | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._told: set[str] = set()
+        self._known: set[str] = set()
+        self._deaths = 0
+        self._closed = False
+
+    def enqueue(self, ident: int, entry: _Pending) -> None:
+        """Add a job; it starts when one of the lane's places is free."""
+        self._queue.append((ident, entry))
+        if self._channel is not None:
+            self._feed()
+        elif self._starting is None:
+            self._starting = asyncio.ensure_future(self._start())
+
+    async def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "harnessx.runner.lane", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
+        channel = await Channel.over(ours, self._on_frame, self._on_close)
+        config = self._pool.config
+        channel.send(
+            {
+                "t": "init",
+                "benchmark": dict(config.benchmark),
+                "model": config.model.to_json(),
+                "isolation": self._pool.isolation,
+                "seed": config.seed,
+                "persist": config.persist and self._pool._shelf is not None,
+            }
+        )
+        self._told.clear()
+        self._known.clear()
+        self._channel, self._starting = channel, None
+        self._feed()
+
+    def _feed(self) -> None:
+        while self._channel is not None and self._queue and len(self._running) < self._share:
+            ident, entry = self._queue.pop(0)
+            if entry.finished.done():
+                continue
+            for index in entry.sent:
+                harness = entry.job.arms[index]
+                if harness.digest not in self._told:
+                    self._told.add(harness.digest)
+                    self._channel.send(
+                        {"t": "harness", "digest": harness.digest, "harness": harness.to_json()}
+                    )
+            self._running[ident] = entry
+            self._channel.send(self._pool.job_frame(ident, entry, self._known))
+
+    def _on_frame(self, frame: Frame) -> None:
+        finished = self._pool.on_frame(frame)
+        if finished is not None:
+            self._running.pop(finished, None)
+            self._feed()
+
+    def _on_close(self, reason: str) -> None:
+        self._channel = None
+        if self._closed:
+            return
+        self._deaths += 1
+        lost = list(self._running.items())
+        self._running.clear()
+        if self._deaths > MAX_LANE_DEATHS:
+            code = self._process.wait() if self._process is not None else None
+            error = UserError(f"runner lane {self._index} died {self._deaths} times (exit {code}; {reason})")
+            for _, entry in [*lost, *self._queue]:
+                if not entry.finished.done():
+                    entry.finished.set_exception(error)
+            return
+        self._queue[:0] = lost
+        if self._queue:
+            self._starting = asyncio.ensure_future(self._start())
+
+    def close(self) -> None:
+        """End the lane and everything below it."""
+        self._closed = True
+        if self._starting is not None:
+            self._starting.cancel()
+        if self._channel is not None:
+            self._channel.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()

@@ -1,0 +1,179 @@
+"""The untrusted side: one process per rollout, forked from a pre-imported zygote.
+
+``python -I -m harnessx.runner.worker FD`` is the zygote. It has an empty environment and no handle
+but its control socket; for each socket it receives there it forks a child, which runs one rollout's
+loop over that socket and exits. Zygote and children die with their parents.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import itertools
+import os
+import signal
+import socket
+import sys
+from typing import Any
+
+from harnessx.errors import ContractViolation, Failure, HarnessInvalid, HarnessxError, Source
+from harnessx.harness import HarnessConfig
+from harnessx.loop import Episode, RunLoop
+from harnessx.messages import ModelRequest, ModelResponse, ToolCall, ToolSchema
+from harnessx.runner.wire import VERSION, Channel, Frame, RequestWriter, WireError, error_from_json
+from harnessx.tasks import ToolResult
+
+_PR_SET_PDEATHSIG = 1
+
+
+class WirePort:
+    """The `Port` of a worker: every call is a frame to the host and a frame back."""
+
+    def __init__(self) -> None:
+        self.start: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+        self.channel: Channel | None = None
+        self._ids = itertools.count()
+        self._waiting: dict[int, asyncio.Future[Frame]] = {}
+        self._writer = RequestWriter()
+
+    def on_frame(self, frame: Frame) -> None:
+        """Take a frame from the host."""
+        if frame["t"] == "start":
+            if frame["version"] != VERSION:
+                raise WireError(f"version {frame['version']}, not {VERSION}")
+            self.start.set_result(frame)
+            return
+        waiting = self._waiting.pop(frame["id"], None)
+        if waiting is None or waiting.done():
+            return
+        if frame["t"] == "error":
+            waiting.set_exception(error_from_json(frame["error"]))
+        else:
+            waiting.set_result(frame)
+
+    def on_close(self, reason: str) -> None:
+        """The host is gone: so are we."""
+        os._exit(0)
+
+    async def complete(self, request: ModelRequest, path: str) -> ModelResponse:
+        """Ask the host's model."""
+        frame = await self._ask({"t": "complete", **self._writer.write(request, path)})
+        return ModelResponse.from_json(frame["response"])
+
+    async def call(self, call: ToolCall) -> ToolResult:
+        """Ask the host to run an environment tool."""
+        frame = await self._ask({"t": "call", "call": call.to_json()})
+        return ToolResult(frame["content"], frame["is_error"], frame["done"])
+
+    async def _ask(self, frame: Frame) -> Frame:
+        assert self.channel is not None
+        frame["id"] = next(self._ids)
+        future: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+        self._waiting[frame["id"]] = future
+        self.channel.send(frame)
+        return await future
+
+
+async def run_worker(sock: socket.socket) -> None:
+    """Run the one rollout that the host starts over ``sock``."""
+    port = WirePort()
+    port.channel = await Channel.over(sock, port.on_frame, port.on_close)
+    started = await port.start
+    try:
+        harness = HarnessConfig.from_json(started["harness"])
+        episode = episode_from_json(started["episode"])
+        ending = await RunLoop(harness, episode, port, allow_assets=True).run()
+    except Exception as error:  # noqa: BLE001  (the boundary of the process: the host is told)
+        port.channel.send({"t": "failed", **_confession(error)})
+    else:
+        port.channel.send(
+            {
+                "t": "end",
+                "stop": ending.stop_reason.value,
+                "answer": ending.answer,
+                "claims": dict(ending.claims),
+            }
+        )
+    port.channel.close()
+    await asyncio.sleep(0)
+
+
+def _confession(error: Exception) -> dict[str, Any]:
+    if isinstance(error, ContractViolation):
+        return {"kind": "contract", "at": [error.processor, error.hook, error.field], "message": str(error)}
+    if isinstance(error, HarnessInvalid):
+        return {"kind": "invalid", "message": str(error)}
+    if isinstance(error, Failure):
+        return {"kind": "failure", "message": str(error)}
+    kind = "other" if isinstance(error, HarnessxError) else "crash"
+    return {"kind": kind, "message": f"{type(error).__name__}: {error}"}
+
+
+def failure_from(frame: Frame) -> Exception:
+    """The host's reading of a ``failed`` frame: always the harness's fault, never the world's."""
+    message = str(frame.get("message", ""))[:2000]
+    if frame.get("kind") == "contract":
+        processor, hook, field = (str(part)[:200] for part in frame["at"])
+        return ContractViolation(processor, hook, field)
+    return Failure(Source.PROCESSOR, message)
+
+
+def episode_to_json(episode: Episode) -> Frame:
+    """An episode as it crosses the wire."""
+    return {
+        "task_id": episode.task_id,
+        "prompt": episode.prompt,
+        "attempt": episode.attempt,
+        "seed": episode.seed,
+        "tools": [tool.to_json() for tool in episode.tools],
+        "roles": list(episode.roles),
+    }
+
+
+def episode_from_json(data: Frame) -> Episode:
+    """Inverse of `episode_to_json`."""
+    tools = tuple(ToolSchema(**tool) for tool in data["tools"])
+    return Episode(
+        data["task_id"], data["prompt"], data["attempt"], data["seed"], tools, tuple(data["roles"])
+    )
+
+
+def die_with_parent() -> None:
+    """Ask Linux to kill this process when its parent dies (prctl(2), PR_SET_PDEATHSIG)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def zygote(control: socket.socket) -> None:
+    """Fork one child per socket received on ``control``, until it closes; answer each with the pid."""
+    import harnessx.processors  # noqa: F401  (pre-imported once, shared by every child)
+
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    gc.collect()
+    gc.freeze()
+    while True:
+        message, fds, _, _ = socket.recv_fds(control, 16, 1)
+        if not message:
+            return
+        pid = os.fork()
+        if pid == 0:
+            control.close()
+            _child(socket.socket(fileno=fds[0]))
+        os.close(fds[0])
+        control.sendall(pid.to_bytes(4, "big"))
+
+
+def _child(sock: socket.socket) -> None:
+    try:
+        os.setsid()
+        die_with_parent()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        asyncio.run(run_worker(sock))
+    finally:
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    die_with_parent()
+    zygote(socket.socket(fileno=int(sys.argv[1])))
