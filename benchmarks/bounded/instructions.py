@@ -127,8 +127,9 @@ def _pairs(sentence: str) -> list[tuple[str, str]]:
     if not verbs or not appliances:
         return []
     if len(appliances) == 1:
-        return [(verb, appliances[0]) for verb in verbs]
-    return list(zip(verbs, appliances, strict=False))
+        appliances *= len(verbs)
+    pairs = zip(verbs, appliances, strict=False)
+    return [(verb, noun) for verb, noun in pairs if (verb == "light") == (noun == "lamp")]
 
 
 def _mentions(pattern: re.Pattern[str], sentence: str) -> list[str]:

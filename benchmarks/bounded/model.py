@@ -11,7 +11,7 @@ import json
 from benchmarks.bounded.perception import Belief, perceive, size_of
 from benchmarks.bounded.planner import FINISH, LIST, Intent, plan
 from benchmarks.bounded.slips import (
-    Draw,
+    GIVE_UP,
     draw,
     malformed,
     repeats,
@@ -52,7 +52,7 @@ class Bounded:
 
     def _answer(self, belief: Belief, call: str, size: int) -> tuple[str, ToolCall | None]:
         """What it says and which call it makes, slips included."""
-        intent = plan(belief, uniform(call)[11])
+        intent = plan(belief, uniform(call)[12])
         chance = draw(belief, intent, size, self._weights, call)
         if intent is FINISH or wants_finish_too_soon(belief, chance):
             return "I have finished the task.", None
@@ -67,6 +67,8 @@ class Bounded:
         if intent is LIST or distracted:
             return "", ToolCall(_call_id(call), belief.hands.listing)
         slip = "" if again else malformed(belief, intent, chance, self._weights)
+        if slip == GIVE_UP:
+            return "The tool does not work.", None
         return "", _written(belief, intent, slip, _call_id(call))
 
     def _size(self, request: ModelRequest) -> int:

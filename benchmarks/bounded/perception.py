@@ -10,11 +10,13 @@ from benchmarks.bounded.grammar import VERBS, Goal, find_goal, kind, read_facts,
 from benchmarks.bounded.instructions import NOTHING_LEARNT, Lesson, read_lesson
 from harnessx.messages import Message, ModelRequest, ToolCall, ToolSchema
 
-WINDOW = 1800
+WINDOW = 2000
 """Attention, in characters of messages; long prompts and tool descriptions eat from it."""
 FREE_HEAD = 1000
 """Characters of system prompt and tool descriptions that cost no attention."""
-LEAST_WINDOW = 400
+LEAST_WINDOW = 700
+FREE_TAIL = 600
+"""Characters of the newest message that cost no attention."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def perceive(request: ModelRequest) -> Belief:
     goal = _goal_in(request.system)
     if goal:
         belief.goal_text, belief.goal = goal, find_goal(goal)
-    room = max(WINDOW - max(cost - FREE_HEAD, 0), LEAST_WINDOW)
+    room = max(WINDOW - max(cost - FREE_HEAD, 0) // 2, LEAST_WINDOW)
     seen = _visible(request.messages, room)
     for message, shown in reversed(seen):
         _take_in(belief, message, shown)
@@ -117,11 +119,12 @@ def size_of(message: Message) -> int:
 
 def _visible(messages: Sequence[Message], room: int) -> list[tuple[Message, int]]:
     """The newest messages that fit, newest first, each with how many of its last characters do."""
-    seen = []
+    seen: list[tuple[Message, int]] = []
     for message in reversed(messages):
         size = size_of(message)
-        seen.append((message, min(size, room)))
-        room -= size
+        free = 0 if seen else FREE_TAIL
+        seen.append((message, min(size, room + free)))
+        room -= max(size - free, 0)
         if room <= 0:
             break
     return seen

@@ -88,8 +88,8 @@ def _second(b: Belief) -> Iterator[Intent]:
 def _light(b: Belief, appliance: str) -> Iterator[Intent]:
     """To see something in the light, carry it to a lamp and turn the lamp on."""
     if not appliance:
-        yield Intent(f"examine {b.holding}")
-        yield FINISH
+        looked = b.own and next(iter(b.own[-1][0].arguments.values()), "") == f"examine {b.holding}"
+        yield FINISH if looked else Intent(f"examine {b.holding}")
         return
     nouns = appliance_nouns(appliance)
     for lamp, place in b.where.items():

@@ -19,21 +19,24 @@ from benchmarks.bounded.planner import FINISH, LIST, Intent
 from harnessx.messages import ToolCall
 
 RATES: Mapping[str, float] = {
-    "raw": 0.012,
-    "name": 0.008,
-    "key": 0.012,
+    "raw": 0.014,
+    "name": 0.010,
+    "key": 0.014,
     "form": 0.030,
     "aloud": 0.008,
     "again": 0.50,
-    "list": 0.05,
-    "claim": 0.22,
-    "claim_lost": 0.10,
+    "list": 0.03,
+    "claim": 0.20,
+    "claim_half": 0.45,
+    "claim_lost": 0.08,
 }
 """Share of situations that trip the player, at a request of `USUAL` characters."""
 
 USUAL = 3000
 CERTAIN = 0.93
 """How often a situation that trips it does so in one draw."""
+
+GIVE_UP = "give up"
 
 _KINDS = tuple(RATES)
 _MALFORMED = ("raw", "name", "key", "form")
@@ -67,7 +70,10 @@ def draw(belief: Belief, intent: Intent, size: int, weights: str, call: str) -> 
 
 
 def lock_in(belief: Belief, hands: Hands, weights: str) -> str:
-    """The malformed way of writing that the newest calls in view set an example for, or ''."""
+    """The malformed way of writing that the newest calls in view set an example for, or ''.
+
+    `GIVE_UP` where patience has run out and the player takes its tools for broken.
+    """
     if not belief.own:
         return ""
     slip = _malformed(*belief.own[-1], hands)
@@ -79,8 +85,10 @@ def lock_in(belief: Belief, hands: Hands, weights: str) -> str:
             break
         run += 1
     first = belief.own[-run][0]
-    patience = 3 + int(9 * uniform(weights, slip, first.raw or str(first.arguments))[0])
-    return slip if run < patience else ""
+    numbers = uniform(weights, slip, belief.goal_text, first.raw or str(first.arguments))
+    if run < 3 + int(9 * numbers[0]):
+        return slip
+    return GIVE_UP if numbers[1] < 0.4 else ""
 
 
 def repeats(belief: Belief, chance: Draw, weights: str) -> str:
@@ -95,7 +103,7 @@ def repeats(belief: Belief, chance: Draw, weights: str) -> str:
         run += 1
     numbers = uniform(weights, "again", belief.goal_text, command)
     patience = 2 + int(7 * numbers[1])
-    stubborn = numbers[0] < RATES["again"] and run < patience and chance.free[10] < CERTAIN
+    stubborn = numbers[0] < RATES["again"] and run < patience and chance.free[14] < CERTAIN
     return command if stubborn and command and not belief.told_off(command.lower()) else ""
 
 
@@ -119,9 +127,9 @@ def wants_finish_too_soon(belief: Belief, chance: Draw) -> bool:
     if goal is None:
         return chance.slips("claim_lost", scale)
     last = [fact[1] for fact in read_facts(belief.own[-1][1])]
-    if "made" in last or ("put" in last and goal.verb == "two"):
-        return chance.slips("claim", scale)
-    return False
+    if "put" in last and goal.verb == "two" and not belief.one_at_a_time:
+        return chance.slips("claim_half", scale)
+    return "made" in last and chance.slips("claim", scale)
 
 
 def thinks_aloud(belief: Belief, chance: Draw) -> bool:
@@ -136,7 +144,7 @@ def malformed(belief: Belief, intent: Intent, chance: Draw, weights: str) -> str
     if intent in (FINISH, LIST):
         return ""
     habit = lock_in(belief, belief.hands, weights)
-    if habit and chance.free[9] < CERTAIN and not _corrected(belief):
+    if habit and chance.free[13] < CERTAIN and not _corrected(belief):
         return habit
     verb = "go to" if intent.command.startswith("go to") else intent.command.partition(" ")[0]
     verb = "with" if " with " in intent.command else verb

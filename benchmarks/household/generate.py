@@ -32,7 +32,7 @@ PHRASES = {
     "light": ("look at {o} under the {p}", "examine the {o} with the {p}"),
 }
 
-HIDDEN = 0.4
+HIDDEN = 0.33
 """Share of games whose goal object lies behind a closed door."""
 
 
@@ -41,7 +41,7 @@ def scenario(seed: int, split: str, index: int) -> Scenario:
     rng = random.Random(f"household/{seed}/{split}/{index}")
     verb = rng.choices(tuple(MIX), tuple(MIX.values()))[0]
     room = ROOMS[rng.choice(_rooms_for(verb))]
-    places = _places(room, rng, large=rng.random() < 0.45)
+    places = _places(room, rng, large=rng.random() < 0.4)
     goal = _goal(verb, room, places, rng)
     contents: dict[str, list[str]] = {place: [] for place in places}
     _lay_out(contents, goal, rng)

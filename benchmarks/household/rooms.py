@@ -41,17 +41,17 @@ class Room:
 ROOMS: Mapping[str, Room] = {
     "kitchen": Room(
         {
-            "cabinet": (2, 6),
+            "cabinet": (1, 5),
             "coffeemachine": (1, 1),
             "countertop": (1, 3),
-            "diningtable": (0, 2),
-            "drawer": (2, 5),
+            "diningtable": (0, 1),
+            "drawer": (1, 4),
             "fridge": (1, 1),
             "garbagecan": (1, 1),
             "microwave": (1, 1),
             "shelf": (0, 3),
             "sinkbasin": (1, 1),
-            "stoveburner": (2, 4),
+            "stoveburner": (1, 4),
             "toaster": (1, 1),
         },
         tuple(sorted(_FOOD | _DISHES | _COOKWARE | _CUTLERY))
@@ -60,7 +60,7 @@ ROOMS: Mapping[str, Room] = {
     "bathroom": Room(
         {
             "bathtubbasin": (0, 1),
-            "cabinet": (2, 4),
+            "cabinet": (1, 4),
             "countertop": (1, 2),
             "drawer": (0, 4),
             "garbagecan": (1, 1),
@@ -77,7 +77,7 @@ ROOMS: Mapping[str, Room] = {
             "armchair": (0, 1),
             "bed": (1, 1),
             "desk": (1, 2),
-            "drawer": (2, 6),
+            "drawer": (1, 5),
             "dresser": (0, 1),
             "garbagecan": (1, 1),
             "safe": (0, 1),
@@ -94,7 +94,7 @@ ROOMS: Mapping[str, Room] = {
             "cabinet": (0, 4),
             "coffeetable": (1, 1),
             "diningtable": (0, 1),
-            "drawer": (2, 5),
+            "drawer": (1, 4),
             "dresser": (0, 1),
             "garbagecan": (1, 1),
             "shelf": (0, 4),
