@@ -64,6 +64,16 @@ def share(part: int, whole: int) -> str:
     return UNSCORED if whole == 0 else f"{100 * part / whole:.0f} %"
 
 
+def rate(interval: Interval | None) -> str:
+    """A rate with its bounds, for a line: ``71.2 % (62.0 … 80.1)``."""
+    return UNSCORED if interval is None else f"{percent(interval)} ({bounds(interval)})"
+
+
+def gain(interval: Interval | None) -> str:
+    """A difference with its bounds, for a line: ``+18.7 (+9.1 … +28.4)``."""
+    return UNSCORED if interval is None else f"{points(interval)} ({point_bounds(interval)})"
+
+
 def _signed(fraction: float) -> str:
     text = f"{100 * fraction:+.1f}"
     return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 from aegis.record import (
@@ -17,9 +18,7 @@ from aegis.record import (
     Decision,
     Digests,
     Generation,
-    Interval,
     Prediction,
-    Record,
     RoundRecord,
     Scoreboard,
     ScoreboardRound,
@@ -28,6 +27,9 @@ from aegis.record import (
     Summary,
     Versions,
 )
+from aegis.statistics import Interval
+from harnessx import Edit, HarnessConfig, Spec
+from harnessx.algebra import Insert, SetParam, SetSlot
 from harnessx.messages import digest_of
 
 CONFIG = """\
@@ -38,25 +40,46 @@ strategy: global_
 gate: {name: paired, ledger: spending}
 seed: SEED
 """
-HARNESS = """\
-processors:
-- _target_: harnessx.processors.SystemPrompt
-  text: Explore, then act.
-- _target_: harnessx.processors.RunningNotes
-  max_items: 8
-- _target_: harnessx.processors.LoopDetection
-  repeats: 3
-"""
-CLUSTERS = ("clean then place", "cool then place", "examine in light", "heat then place", "pick and place", "pick two")
-EDITS = (
-    (Bucket.PROMPT, "State the order of clean, then place, in the system prompt"),
-    (Bucket.PROCESSOR, "Keep running notes of where things were seen"),
-    (Bucket.PROCESSOR, "Say which call was repeated, and not to repeat it"),
-    (Bucket.TOOLS, "Repair a call whose name is nearly right"),
-    (Bucket.CONFIG, "Truncate tool results at 600 characters"),
-    (Bucket.PROMPT, "Ask for a plan before the first action"),
+CLUSTERS = (
+    "clean then place",
+    "cool then place",
+    "examine in light",
+    "heat then place",
+    "pick and place",
+    "pick two",
 )
+P = "harnessx.processors."
+H_0 = HarnessConfig([Spec(P + "SystemPrompt", {"text": "Explore, then act."}), Spec(P + "LoopDetection")])
+EDITS = (
+    (
+        Bucket.PROMPT,
+        "State the order of clean, then place",
+        SetParam("SystemPrompt", "text", "Clean, then place."),
+    ),
+    (
+        Bucket.PROCESSOR,
+        "Keep notes of where things were seen",
+        Insert(Spec(P + "RunningNotes", {"max_items": 8})),
+    ),
+    (Bucket.TOOLS, "Repair a call whose name is nearly right", Insert(Spec(P + "ToolCallRepair"))),
+    (Bucket.CONFIG, "Let notes hold twelve items", SetParam("RunningNotes", "max_items", 12)),
+    (Bucket.CONFIG, "Allow thirty steps", SetSlot("limits.steps", 30)),
+    (
+        Bucket.PROMPT,
+        "Ask for a plan before the first action",
+        SetParam("SystemPrompt", "text", "Plan first."),
+    ),
+)
+SHIPPED = {0: 0, 1: 1, 3: 3, 6: 2}
+"""The edit that ships in a round: prompt, notes, their size, repair."""
 HOSTILE = '<script>alert("x")</script> & <img src=x onerror=alert(1)>'
+
+REASONS = {
+    Decision.SHIP: ("E reached 1/alpha", 0.11),
+    Decision.REJECT: ("futility: less than the minimum effect of interest", -0.03),
+    Decision.UNDECIDED: ("cap of 400 pairs reached", 0.02),
+    Decision.NOT_TESTED: ("the round's budget ended", 0.0),
+}
 
 
 def interval(mean: float, half: float, n: int = 40, lowest: float = 0.0) -> Interval:
@@ -67,12 +90,11 @@ def write_run(path: Path, *, seed: int = 0, rounds: int = 8, gain: float = 0.2) 
     """A whole run at ``path``; ``gain`` is the sealed gain it reports."""
     rng = random.Random(seed)
     path.mkdir(parents=True)
-    (path / "best").mkdir()
     (path / "data").mkdir()
     (path / "config.yaml").write_text(CONFIG.replace("SEED", str(seed)))
-    (path / "best/harness.yaml").write_text(HARNESS)
     (path / "journal.md").write_text("# Journal\n\nR1: the notes helped where the window forgets.\n")
-    generations, candidates, records = evolve(rng, rounds)
+    generations, candidates, records, best = evolve(rng, rounds)
+    best.save(path / "best")
     write(path / "data/generations.json", [generation.to_json() for generation in generations])
     for name, lines in (("candidates", candidates), ("rounds", records)):
         text = "".join(json.dumps(line.to_json()) + "\n" for line in lines)
@@ -98,63 +120,68 @@ def write(path: Path, data: object) -> None:
     path.write_text(json.dumps(data))
 
 
-def evolve(rng: random.Random, rounds: int) -> tuple[list[Generation], list[CandidateRecord], list[RoundRecord]]:
-    generations = [Generation(digest_of("h0"), "", 0, "", (), "The handcrafted harness")]
+def evolve(
+    rng: random.Random, rounds: int
+) -> tuple[list[Generation], list[CandidateRecord], list[RoundRecord], HarnessConfig]:
+    harness = H_0
+    generations = [Generation(harness.digest, "", 0, "", (), "The handcrafted harness")]
     candidates: list[CandidateRecord] = []
     records: list[RoundRecord] = []
     for number in range(rounds):
-        incumbent, ids, shipped = generations[-1].digest, [], []
+        incumbent = harness.digest
+        proposed: list[CandidateRecord] = []
         for k in range(rng.choice((2, 3, 4)) if number != 5 else 0):
-            bucket, title = EDITS[(number + 2 * k) % len(EDITS)]
-            ship = k == 0 and number in (0, 1, 3, 6)
-            candidate = confirm(rng, f"C-R{number}-{k + 1:02d}", number, bucket, title, incumbent, ship)
-            candidates.append(candidate)
-            ids.append(candidate.id)
-            if ship:
-                shipped.append(candidate.id)
-                generations.append(
-                    Generation(candidate.harness, incumbent, number, candidate.id, (bucket,), title)
-                )
-        stop = "" if ids else "actionability 0.04 is below 0.10"
+            ships = k == 0 and number in SHIPPED
+            bucket, title, operation = EDITS[SHIPPED[number] if ships else (number + 2 * k) % len(EDITS)]
+            record = confirm(rng, f"C-R{number}-{k + 1:02d}", bucket, title, incumbent, ships)
+            edit = Edit((operation,))
+            if ships:
+                harness = edit.apply(harness)
+                generations.append(Generation(harness.digest, incumbent, number, record.id, (bucket,), title))
+            proposed.append(
+                replace(record, edit=edit.to_json(), harness=harness.digest if ships else record.harness)
+            )
+        candidates += proposed
+        stop = "" if proposed else "actionability 0.04 is below 0.10"
         evolved = interval(0.5 + 0.05 * len(generations), 0.13)
-        records.append(RoundRecord(number, incumbent, evolved, 0.4, stop, tuple(ids), tuple(shipped)))
-    return generations, candidates, records
+        shipped = tuple(c.id for c in proposed if c.verdict is Decision.SHIP)
+        records.append(
+            RoundRecord(number, incumbent, evolved, 0.4, stop, tuple(c.id for c in proposed), shipped)
+        )
+    return generations, candidates, records, harness
 
 
 def confirm(
-    rng: random.Random, id: str, round: int, bucket: Bucket, title: str, parent: str, ship: bool
+    rng: random.Random, id: str, bucket: Bucket, title: str, parent: str, ship: bool
 ) -> CandidateRecord:
     other = rng.choice((Decision.REJECT, Decision.REJECT, Decision.UNDECIDED, Decision.NOT_TESTED))
     verdict = Decision.SHIP if ship else other
-    tested = verdict is not Decision.NOT_TESTED
-    mean = {Decision.SHIP: 0.11, Decision.REJECT: -0.03, Decision.UNDECIDED: 0.02}.get(verdict, 0.0)
-    reason = {
-        Decision.SHIP: "E reached 1/alpha",
-        Decision.REJECT: "futility: less than the minimum effect of interest",
-        Decision.UNDECIDED: "cap of 400 pairs reached",
-        Decision.NOT_TESTED: "the round's budget ended",
-    }[verdict]
-    pairs = rng.randint(80, 400) if tested else 0
-    params = {"_target_": "harnessx.processors.RunningNotes", "max_items": 8}
-    return CandidateRecord(
+    reason, mean = REASONS[verdict]
+    record = CandidateRecord(
         id=id,
-        round=round,
+        round=int(id[3]),
         bucket=(bucket,),
         title=HOSTILE if id == "C-R2-02" else title,
         harness=digest_of(id),
         parent=parent,
         verdict=verdict,
-        check="paired confirmation" if tested else "",
+        check="",
         reason=reason,
-        e_value=rng.uniform(1300, 9000) if ship else rng.uniform(0.01, 4) if tested else None,
-        alpha=0.05 / 60 if tested else None,
+        predicted=Prediction(unlock=("evolve-03",)),
+    )
+    if verdict is Decision.NOT_TESTED:
+        return record
+    pairs = rng.randint(80, 400)
+    return replace(
+        record,
+        check="paired confirmation",
+        e_value=rng.uniform(1300, 9000) if ship else rng.uniform(0.01, 4),
+        alpha=0.05 / 60,
         pairs=pairs,
         diverged=pairs // 3,
-        difference=interval(mean + rng.uniform(-0.02, 0.02), 0.05, pairs, -1.0) if tested else None,
-        calls=ArmCalls(Calls(40 * pairs // 10, 900), Calls(12 * pairs // 10, 28 * pairs // 10)),
-        predicted=Prediction(unlock=("evolve-03",)),
+        difference=interval(mean + rng.uniform(-0.02, 0.02), 0.05, pairs, -1.0),
+        calls=ArmCalls(Calls(4 * pairs, 6 * pairs), Calls(pairs, 9 * pairs)),
         hit_rate=rng.choice((0.5, 0.67, 1.0)) if ship else None,
-        edit=[{"op": "insert", "hook": "before_model", "component": params}],
     )
 
 
@@ -163,7 +190,9 @@ def scoreboard(rng: random.Random, incumbents: dict[int, str]) -> Scoreboard:
     ease = {task: rng.betavariate(0.6, 0.6) for task in tasks}
     rounds = []
     for number, harness in incumbents.items():
-        rates = {t: round(2 * min(1.0, ease[t] + 0.04 * number + rng.uniform(-0.2, 0.2)), 0) / 2 for t in tasks}
+        rates = {
+            t: round(2 * min(1.0, ease[t] + 0.04 * number + rng.uniform(-0.2, 0.2)), 0) / 2 for t in tasks
+        }
         rounds.append(ScoreboardRound(number, harness, {t: max(0.0, r) for t, r in rates.items()}))
     return Scoreboard({t: CLUSTERS[i % 6] for i, t in enumerate(tasks)}, tuple(rounds))
 
@@ -177,19 +206,33 @@ def summarize(
 ) -> Summary:
     final = interval(0.525 + gain, 0.13)
     sealed = SplitScores(interval(0.525, 0.15), final, final, interval(gain, 0.11, lowest=-1.0))
-    evolve = SplitScores(points[0].evolve, points[-1].evolve, points[-1].evolve, interval(0.24, 0.1, lowest=-1))
+    evolve = SplitScores(
+        points[0].evolve, points[-1].evolve, points[-1].evolve, interval(0.24, 0.1, lowest=-1)
+    )
     validation = SplitScores(interval(0.5, 0.14), interval(0.71, 0.13), None, interval(0.21, 0.09, lowest=-1))
     return Summary(
         splits={"evolve": evolve, "validation": validation, "sealed": sealed},
         rounds=len(points),
-        candidates=tuple(CandidateOutcome(c.id, c.round, c.bucket, c.title, c.verdict, c.reason) for c in candidates),
+        candidates=tuple(
+            CandidateOutcome(c.id, c.round, c.bucket, c.title, c.verdict, c.reason) for c in candidates
+        ),
         rollouts=3_912,
         model_calls=Calls(21_480, 64_120),
         tokens=18_204_512,
         dollars=None,
-        seconds={"baseline": 2.4, "rollouts": 18.2, "digest": 0.7, "plan": 0.2, "evolve": 1.1, "gate": 31.6, "sealed": 4.9},
+        seconds={
+            "baseline": 2.4,
+            "rollouts": 18.2,
+            "digest": 0.7,
+            "plan": 0.2,
+            "evolve": 1.1,
+            "gate": 31.6,
+            "sealed": 4.9,
+        },
         seeds=(seed,),
-        digests=Digests("b" * 32, "m" * 32, generations[0].digest, generations[-1].digest, generations[-1].digest),
+        digests=Digests(
+            "b" * 32, "m" * 32, generations[0].digest, generations[-1].digest, generations[-1].digest
+        ),
         isolation="process",
         gate="paired",
         ledger="spending",
@@ -197,6 +240,3 @@ def summarize(
         versions=Versions("3.11.2", {"hydra-core": "1.3.8", "rich": "14.0.0"}, None),
         stopped="8 rounds done",
     )
-
-
-__all__ = ["HOSTILE", "Record", "write_run"]

@@ -1,0 +1,50 @@
+"""What a finished run prints: the splits before and after, and what it cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aegis.record import Decision, Summary
+from aegis.views import notation
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+
+def summary_table(summary: Summary) -> Group:
+    """A rich renderable: pass rates with 95 % intervals by split, shipped edits, costs and times."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    scores = Table(box=None, padding=(0, 3, 0, 0))
+    scores.add_column("split")
+    for name in ("baseline", "final", "peak", "final − baseline", "tasks"):
+        scores.add_column(name, justify="right", no_wrap=True)
+    for name, split in summary.splits.items():
+        rates = (split.baseline, split.final, split.peak)
+        n = next((notation.count(rate.n) for rate in rates if rate is not None), notation.UNSCORED)
+        style = "bold" if name == "sealed" else ""
+        scores.add_row(name, *map(notation.rate, rates), notation.gain(split.difference), n, style=style)
+    shipped = summary.having(Decision.SHIP)
+    lines = [
+        Text(f"{len(shipped)} of {len(summary.candidates)} edits shipped in {summary.rounds} rounds", "bold")
+    ]
+    lines += [Text(f"  {c.id}  {c.title} ({', '.join(c.bucket)})") for c in shipped]
+    return Group(scores, Text(), *lines, Text(), Text(cost(summary)), Text(times(summary), "dim"))
+
+
+def cost(summary: Summary) -> str:
+    """Rollouts, model calls, tokens and money, in a line."""
+    calls = summary.model_calls
+    return (
+        f"{notation.count(summary.rollouts)} rollouts, {notation.count(calls.made)} model calls made and "
+        f"{notation.count(calls.replayed)} replayed, {notation.count(summary.tokens)} tokens, "
+        f"cost {notation.dollars(summary.dollars)}; stopped: {summary.stopped}"
+    )
+
+
+def times(summary: Summary) -> str:
+    """Wall time, whole and by stage, in a line."""
+    stages = ", ".join(f"{stage} {notation.duration(seconds)}" for stage, seconds in summary.seconds.items())
+    return f"{notation.duration(sum(summary.seconds.values()))}: {stages}" if stages else ""
