@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from harnessx.errors import Interrupt
-from harnessx.hooks import BeforeModelEvent, Event, Hook, StepEndEvent, StepStartEvent
+from harnessx.hooks import BeforeModelEvent, Event, Hook, StepEndEvent
 from harnessx.processor import Dimension, Processor
 
 
@@ -42,10 +42,10 @@ class TokenBudget(Processor):
     """Ends the rollout when its steps have used ``max_tokens``, and warns the model before.
 
     Raises:
-        Interrupt: at the start of the step after the budget is spent.
+        Interrupt: before the next request after the budget is spent.
     """
 
-    hooks = (Hook.STEP_START, Hook.BEFORE_MODEL, Hook.STEP_END)
+    hooks = (Hook.BEFORE_MODEL, Hook.STEP_END)
     group = "token_budget"
     dimension = Dimension.CONTROL
 
@@ -55,17 +55,14 @@ class TokenBudget(Processor):
     """Share of the budget from which the model is told what is left; above 1: never."""
     _used: int = field(default=0, init=False, repr=False)
 
-    async def process(self, event: StepStartEvent | BeforeModelEvent | StepEndEvent) -> AsyncIterator[Event]:
-        match event:
-            case StepEndEvent():
-                self._used += event.usage.total_tokens
-            case StepStartEvent():
-                if self._used >= self.max_tokens:
-                    raise Interrupt(f"{self._used} tokens used; the budget is {self.max_tokens}")
-            case BeforeModelEvent():
-                if self._used >= self.warn_at * self.max_tokens:
-                    left = self.max_tokens - self._used
-                    event = event.remind(f"About {left} tokens are left for this task. Come to an end.")
+    async def process(self, event: BeforeModelEvent | StepEndEvent) -> AsyncIterator[Event]:
+        if isinstance(event, StepEndEvent):
+            self._used += event.usage.total_tokens
+        elif self._used >= self.max_tokens:
+            raise Interrupt(f"{self._used} tokens used; the budget is {self.max_tokens}")
+        elif self._used >= self.warn_at * self.max_tokens:
+            left = self.max_tokens - self._used
+            event = event.remind(f"About {left} tokens are left for this task. Come to an end.")
         yield event
 
 
@@ -74,11 +71,11 @@ class CostGuard(Processor):
     """Ends the rollout when its steps have cost ``max_usd``.
 
     Raises:
-        Interrupt: at the start of the step after the budget is spent, or after a step whose cost is
+        Interrupt: before the next request after the budget is spent, or after a step whose cost is
             unknown: a guard that cannot see does not wave through.
     """
 
-    hooks = (Hook.STEP_START, Hook.STEP_END)
+    hooks = (Hook.BEFORE_MODEL, Hook.STEP_END)
     group = "cost"
     dimension = Dimension.CONTROL
 
@@ -87,8 +84,8 @@ class CostGuard(Processor):
     _spent: float = field(default=0.0, init=False, repr=False)
     _unpriced: int = field(default=0, init=False, repr=False)
 
-    async def process(self, event: StepStartEvent | StepEndEvent) -> AsyncIterator[Event]:
-        if isinstance(event, StepStartEvent):
+    async def process(self, event: BeforeModelEvent | StepEndEvent) -> AsyncIterator[Event]:
+        if isinstance(event, BeforeModelEvent):
             if self._spent >= self.max_usd:
                 raise Interrupt(f"${self._spent:.4f} spent; the budget is ${self.max_usd:.4f}")
             if self._unpriced:

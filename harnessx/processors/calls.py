@@ -1,6 +1,6 @@
 """How processors name a tool call: to compare it, and to speak of it to a model.
 
-Also the two small things every guard over calls needs: a matcher for result texts, and a clip.
+Also the two small things every guard over calls needs: matchers for result texts, and a clip.
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ from harnessx.messages import canonical_json
 Signature: TypeAlias = tuple[str, str]
 
 FAILURES = (
-    r"^nothing happens",
-    r"^error\b",
-    r"^traceback \(most recent call last\)",
-    r"\bcommand not found\b",
-    r"\bno such file or directory\b",
+    "nothing happens",
+    "error:",
+    "traceback (most recent call last)",
+    "command not found",
+    "no such file or directory",
 )
-"""Result texts that mean failure in many environments, whatever ``is_error`` says."""
+"""Texts in a result that mean failure in many environments, whatever ``is_error`` says."""
 
 _COMMAND_KEYS = frozenset({"command", "cmd", "action", "code", "input"})
-_SPACES = re.compile(r"\s+")
 
 
 def signature(name: str, arguments: Mapping[str, Any]) -> Signature:
@@ -49,8 +48,14 @@ def spoken(name: str, arguments: Mapping[str, Any], limit: int = 200) -> str:
 
 def one_line(text: str, limit: int) -> str:
     """``text`` with whitespace runs as single spaces, at most ``limit`` characters, ``…`` where cut."""
-    flat = _SPACES.sub(" ", text[: 4 * limit]).strip()
-    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
+    flat = " ".join(text[: 4 * limit].split())
+    return flat if len(flat) <= limit and len(text) <= 4 * limit else flat[: limit - 1] + "…"
+
+
+def contains(text: str, phrases: Sequence[str]) -> bool:
+    """Whether ``text`` says any of ``phrases``, which are lower case; its own case does not matter."""
+    lowered = text.lower()
+    return any(map(lowered.__contains__, phrases))
 
 
 def any_of(patterns: Sequence[str], flags: int = 0) -> re.Pattern[str]:
@@ -63,8 +68,3 @@ def any_of(patterns: Sequence[str], flags: int = 0) -> re.Pattern[str]:
         return re.compile("|".join(f"(?:{pattern})" for pattern in patterns) or r"(?!)", flags)
     except re.error as error:
         raise ValueError(f"not regular expressions: {list(patterns)} ({error})") from error
-
-
-def failure_matcher(patterns: Sequence[str]) -> re.Pattern[str]:
-    """`any_of`, where case does not matter and ``^`` is the start of any line."""
-    return any_of(patterns, re.IGNORECASE | re.MULTILINE)

@@ -15,6 +15,9 @@ GOAL = r"(?i)\b(?:task|goal|objective|question)\b[^:.\n]{0,20}:"
 """How a line that states a goal usually begins."""
 
 
+_NOTICE = "\n[{} characters left out]\n"
+
+
 def goal_of(prompt: str, pattern: str = GOAL) -> str:
     """The last line of a task prompt in which ``pattern`` is found; without one, the last paragraph."""
     for line in reversed(prompt.splitlines()):
@@ -134,10 +137,10 @@ class ToolResultTruncation(Processor):
         yield event
 
     def _cut(self, text: str) -> str:
-        notice = f"\n[{len(text) - self.max_chars} or more characters left out]\n"
-        room = self.max_chars - len(notice)
+        room = self.max_chars - len(_NOTICE.format(len(text)))
         if room < 2:
             return text[: self.max_chars]
+        notice = _NOTICE.format(len(text) - room)
         return text[: room - room // 2] + notice + text[len(text) - room // 2 :]
 
 

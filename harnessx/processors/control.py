@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from harnessx.hooks import BeforeModelEvent, Event, Hook, ToolCallEvent, ToolResultEvent
 from harnessx.processor import Dimension, Processor
-from harnessx.processors.calls import FAILURES, Signature, failure_matcher, signature, spoken
+from harnessx.processors.calls import FAILURES, Signature, contains, signature, spoken
 
 Seen: TypeAlias = tuple[Signature, str]
 
@@ -102,61 +101,38 @@ def _quoted(cycle: Iterable[Seen]) -> str:
 
 @dataclass
 class RepeatedFailureGuard(Processor):
-    """Refuses (or warns of) a call that has failed before in exactly this form.
+    """Refuses a call that has failed before in exactly this form, and tells the model so.
 
     A success of any call clears the counts, since the world may have changed.
-
-    Raises:
-        ValueError: ``mode`` is neither ``refuse`` nor ``remind``, or a pattern is none.
     """
 
-    hooks = (Hook.BEFORE_TOOL, Hook.AFTER_TOOL, Hook.BEFORE_MODEL)
+    hooks = (Hook.BEFORE_TOOL, Hook.AFTER_TOOL)
     group = "repeated_failure"
     dimension = Dimension.CONTROL
 
     max_failures: int = 2
-    """Failures of a call after which it is refused or warned of."""
-    mode: Literal["refuse", "remind"] = "refuse"
-    """Whether the call is refused, or the model reminded before its next answer."""
-    failure_patterns: Sequence[str] = FAILURES
-    """Regular expressions of result texts that count as failures, besides error results."""
-    _matcher: re.Pattern[str] = field(init=False, repr=False)
+    """Failures of a call after which it is refused."""
+    failures: Sequence[str] = FAILURES
+    """Texts (lower case) in a result that count as failures, besides error results."""
     _failures: dict[Signature, int] = field(default_factory=dict, init=False, repr=False)
-    _pending: str = field(default="", init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.mode not in ("refuse", "remind") or self.max_failures < 1:
-            raise ValueError("'mode' is 'refuse' or 'remind', and 'max_failures' at least 1")
-        self._matcher = failure_matcher(self.failure_patterns)
+        if self.max_failures < 1:
+            raise ValueError("'max_failures' must be at least 1")
 
-    async def process(
-        self, event: ToolCallEvent | ToolResultEvent | BeforeModelEvent
-    ) -> AsyncIterator[Event]:
-        match event:
-            case ToolCallEvent():
-                if self._failures and self.mode == "refuse":
-                    event = self._checked(event)
-            case ToolResultEvent():
-                self._count(event)
-            case BeforeModelEvent():
-                if self._pending:
-                    event, self._pending = event.remind(self._pending), ""
+    async def process(self, event: ToolCallEvent | ToolResultEvent) -> AsyncIterator[Event]:
+        if isinstance(event, ToolResultEvent):
+            self._count(event)
+        elif self._failures:
+            failed = self._failures.get(signature(event.name, event.arguments), 0)
+            if failed >= self.max_failures:
+                reason = f"this exact call has failed {failed} times; do something else"
+                event = replace(event, approved=False, reason=reason)
         yield event
 
-    def _checked(self, event: ToolCallEvent) -> ToolCallEvent:
-        failures = self._failures.get(signature(event.name, event.arguments), 0)
-        if failures < self.max_failures:
-            return event
-        reason = f"this exact call has failed {failures} times in a row; do something else"
-        return replace(event, approved=False, reason=reason)
-
     def _count(self, event: ToolResultEvent) -> None:
-        if not (event.is_error or self._matcher.search(event.content)):
+        if event.is_error or contains(event.content, self.failures):
+            key = signature(event.call.name, event.call.arguments)
+            self._failures[key] = self._failures.get(key, 0) + 1
+        else:
             self._failures.clear()
-            return
-        call = event.call
-        key = signature(call.name, call.arguments)
-        self._failures[key] = failures = self._failures.get(key, 0) + 1
-        if self.mode == "remind" and failures >= self.max_failures:
-            words = spoken(call.name, call.arguments)
-            self._pending = f"Do not {words} again: it has failed {failures} times. Do something else."

@@ -7,6 +7,8 @@ import json
 import re
 from typing import Any
 
+from harnessx.messages import canonical_json
+
 _OPEN = {"{": "}", "[": "]"}
 _LONE_PAIR = re.compile(r"""\{\s*["']?(\w+)["']?\s*:\s*["']?([^"'{}\[\],:]+?)["']?\s*\}?\s*$""")
 _TRAILING_COMMA = re.compile(r",\s*([}\]])")
@@ -35,7 +37,16 @@ def find_object(text: str) -> dict[str, Any] | None:
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         lone = _LONE_PAIR.match(plain)
         return {lone[1]: lone[2]} if lone else None
-    return value if isinstance(value, dict) and all(isinstance(key, str) for key in value) else None
+    return json.loads(canonical_json(value)) if isinstance(value, dict) and _is_json(value) else None
+
+
+def _is_json(value: object) -> bool:
+    match value:
+        case dict():
+            return all(isinstance(key, str) and _is_json(item) for key, item in value.items())
+        case list() | tuple():
+            return all(map(_is_json, value))
+    return value is None or isinstance(value, str | int | float)
 
 
 def _balanced(text: str) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from harnessx.hooks import Event, Hook, StepStartEvent, ToolResultEvent
 from harnessx.processor import Dimension, Processor
-from harnessx.processors.calls import FAILURES, failure_matcher
+from harnessx.processors.calls import FAILURES, contains
 
 _RULE_KEYS = {"role", "from_step", "failures"}
 
@@ -33,10 +32,9 @@ class ModelRouter(Processor):
     """The rules, first match wins."""
     default: str = "main"
     """The role where no rule holds."""
-    failure_patterns: Sequence[str] = FAILURES
-    """Regular expressions of result texts that count as failures, besides error results."""
+    failures: Sequence[str] = FAILURES
+    """Texts (lower case) in a result that count as failures, besides error results."""
     _rules: list[tuple[int, int, str]] = field(init=False, repr=False)
-    _matcher: re.Pattern[str] = field(init=False, repr=False)
     _failures: int = field(default=0, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -47,11 +45,10 @@ class ModelRouter(Processor):
             self._rules.append(
                 (int(rule.get("from_step", 0)), int(rule.get("failures", 0)), str(rule["role"]))
             )
-        self._matcher = failure_matcher(self.failure_patterns)
 
     async def process(self, event: StepStartEvent | ToolResultEvent) -> AsyncIterator[Event]:
         if isinstance(event, ToolResultEvent):
-            failed = event.is_error or self._matcher.search(event.content)
+            failed = event.is_error or contains(event.content, self.failures)
             self._failures = self._failures + 1 if failed else 0
         else:
             role = self._role(event.step)

@@ -59,7 +59,8 @@ class ParseRetry(Processor):
         yield event
 
     def _pattern(self) -> re.Pattern[str]:
-        written = [rf"[\"'`]?\b{re.escape(name)}\b[\"'`]?\s*[({{:]" for name in self._tools]
+        names = "|".join(map(re.escape, self._tools)) or r"(?!)"
+        written = [rf"\b(?:{names})\s*[({{]", rf"[\"'`](?:{names})[\"'`]"]
         return any_of([*self.intents, *written], re.IGNORECASE)
 
     def _is_final(self, text: str) -> bool:

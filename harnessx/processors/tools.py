@@ -74,7 +74,8 @@ class ToolCallRepair(Processor):
 
     def _mended(self, call: ToolCall) -> ToolCall:
         if call.name not in self._tools:
-            call = replace(call, name=nearest(call.name, self._tools, self.max_distance) or call.name)
+            known = nearest(call.name, self._tools, self.max_distance)
+            call = call if known is None else replace(call, name=known)
         if call.raw is not None:
             arguments = find_object(call.raw)
             if arguments is not None:
