@@ -46,8 +46,6 @@ def project(run_dir: Path | str, tracking: Tracking) -> str:
     made from its folder's name and configuration, and a repeated projection goes on in the same run.
     """
     root = Path(run_dir).resolve()
-    if tracking.mode == "offline":
-        shutil.rmtree(root / "wandb", ignore_errors=True)
     command = [sys.executable, "-m", "aegis.views.tracking", str(root), json.dumps(asdict(tracking))]
     with subprocess.Popen(
         command,
@@ -89,6 +87,8 @@ def _write(root: Path, tracking: Tracking) -> None:
     import wandb
 
     folder = RunFolder.read(root)
+    if tracking.mode == "offline" and (root / "wandb").is_dir():
+        shutil.rmtree(root / "wandb")
     settings = wandb.Settings(
         console="off", silent=True, disable_git=True, save_code=False, x_disable_stats=True
     )
@@ -136,7 +136,7 @@ def _scores(name: str, interval: Interval | None) -> dict[str, float | int]:
 def _generations(run: Run, folder: RunFolder) -> None:
     import wandb
 
-    columns = ["round", "candidate", "bucket", "title", "digest", "parent"]
+    columns: list[str | int] = ["round", "candidate", "bucket", "title", "digest", "parent"]
     rows = [
         [g.round, g.candidate, ", ".join(g.bucket), g.title, g.digest, g.parent] for g in folder.generations
     ]

@@ -12,10 +12,11 @@ from aegis.record import CandidateRecord, Generation
 from aegis.views import notation
 from aegis.views.folder import RunFolder
 from aegis.views.terminal import console
+from aegis.views.wording import VERDICTS
 from harnessx.algebra import Edit, Insert, Operation, Remove, Replace, SetAsset, SetParam, SetSlot
 from harnessx.errors import UserError
 from harnessx.harness import HarnessConfig
-from harnessx.spec import traits_of
+from harnessx.spec import Spec, traits_of
 
 if TYPE_CHECKING:
     from yaml.nodes import Node
@@ -26,7 +27,7 @@ class Origin:
     """Where a line comes from: the generation and candidate whose ``operation`` brought it.
 
     ``candidate`` is None for a line the baseline already had. ``exact`` is false where the harness has
-    several processors of the line's class: an edit of another one of them may then be named.
+    several processors of the line's class and no edit put in this very one: the likeliest is named.
     """
 
     line: str
@@ -40,13 +41,13 @@ class Origin:
 class _Target:
     """What a line says. One of: a processor or its parameter, a slot, a line of an asset."""
 
-    processor: str = ""
+    spec: Spec | None = None
     names: tuple[str | None, ...] = ()
+    unique: bool = True
     param: str = ""
     slot: str = ""
     asset: str = ""
     text: str = ""
-    unique: bool = True
 
 
 class _Content(Enum):
@@ -75,7 +76,7 @@ def why(run_dir: Path | str, where: str) -> Origin:
     else:
         target = _Target(asset=file, text=line)
     lineage = _lineage(run, harness)
-    origin = Origin(line, lineage[-1], None, "", exact=True)
+    origin = Origin(line, lineage[-1], None, "", exact=target.unique)
     newest: object = _Content.UNTOUCHED
     for generation, candidate, operation in _history(run, lineage):
         content = _content(operation, target)
@@ -84,7 +85,8 @@ def why(run_dir: Path | str, where: str) -> Origin:
         if newest not in (_Content.UNTOUCHED, content):
             break
         newest = content
-        origin = Origin(line, generation, candidate, _said(operation), exact=target.unique)
+        exact = target.unique or isinstance(operation, Insert | Replace)
+        origin = Origin(line, generation, candidate, _said(operation), exact)
     return origin
 
 
@@ -120,16 +122,16 @@ def show(run_dir: Path | str, where: str) -> None:
 
 def _story(origin: Origin) -> Iterator[str]:
     candidate, generation = origin.candidate, origin.generation
+    if not origin.exact:
+        yield "best/ has several processors of this class and no edit put in this very one; the likeliest:"
     if candidate is None:
         yield f"unchanged since the harness the run began with ({generation.digest[:8]})"
         return
-    if not origin.exact:
-        yield "best/ has several processors of this class; the newest edit of any of them is"
     yield f"{candidate.id}, round {candidate.round} ({', '.join(candidate.bucket)}): {candidate.title}"
     yield f"by {origin.operation}; harness {generation.digest[:8]}, grown from {generation.parent[:8]}"
     measured = "" if candidate.difference is None else f", {notation.gain(candidate.difference)} points"
     evidence = f"{notation.count(candidate.pairs)} pairs, e-value {notation.significant(candidate.e_value)}"
-    yield f"{candidate.verdict} by {candidate.check}: {evidence}{measured}"
+    yield f"{VERDICTS[candidate.verdict]} by {candidate.check}: {evidence}{measured}"
 
 
 def _split(where: str) -> tuple[str, int]:
@@ -170,7 +172,7 @@ def _in_yaml(harness: HarnessConfig, text: str, line: int) -> _Target:
         return _Target()
     spec = harness.processors[int(path[1])]
     return _Target(
-        processor=spec.target,
+        spec=spec,
         names=(traits_of(spec, harness.assets).group, spec.name, spec.target),
         param=path[2] if len(path) > 2 and path[2] != "_target_" else "",
         unique=sum(other.name == spec.name for other in harness.processors) == 1,
@@ -194,16 +196,28 @@ def _path(node: Node, line: int) -> list[str]:
 def _content(operation: Operation, target: _Target) -> object:
     """What ``operation`` made of ``target``: a value, or why there is none."""
     match operation:
-        case Insert(processor) | Replace(_, processor) if processor.target == target.processor:
-            return processor.params.get(target.param, _Content.GONE) if target.param else processor.target
-        case Remove(reference) | Replace(reference, _) if reference.partition("#")[0] in target.names:
-            return _Content.GONE
-        case SetParam(reference, target.param, value) if reference.partition("#")[0] in target.names:
-            return value
         case SetSlot(path, value) if f"{target.slot}.".startswith(f"{path}."):
             return value
         case SetAsset(target.asset, text):
             return target.text if target.text in (text or "").splitlines() else _Content.GONE
+        case _ if target.spec is not None:
+            return _content_of_processor(operation, target, target.spec)
+        case _:
+            return _Content.UNTOUCHED
+
+
+def _content_of_processor(operation: Operation, target: _Target, spec: Spec) -> object:
+    """Among namesakes a reference may mean another one: there, only what is present now counts as written."""
+    present = spec.params.get(target.param) if target.param else spec.target
+    match operation:
+        case Insert(processor) | Replace(_, processor) if processor.target == spec.target:
+            if target.unique:
+                return processor.params.get(target.param, _Content.GONE) if target.param else present
+            return present if processor == spec else _Content.UNTOUCHED
+        case SetParam(reference, target.param, value) if reference.partition("#")[0] in target.names:
+            return value if target.unique or value == present else _Content.UNTOUCHED
+        case Remove(reference) | Replace(reference, _) if target.unique and reference in target.names:
+            return _Content.GONE
         case _:
             return _Content.UNTOUCHED
 
