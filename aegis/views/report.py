@@ -139,7 +139,9 @@ def _edits(run: RunFolder) -> Html | None:
     rest = [c for c in run.candidates if c.verdict is not Decision.SHIP]
     return join(
         _section("Edits that shipped", _candidates(shipped, reach)),
-        _section("Edits that did not", _candidates(rest, reach), tag("p", wording.CANDIDATES, class_="note")),
+        _section(
+            "Edits that did not ship", _candidates(rest, reach), tag("p", wording.CANDIDATES, class_="note")
+        ),
     )
 
 
@@ -180,9 +182,7 @@ def _candidate_row(candidate: CandidateRecord, reach: float) -> Html:
         tag("td", candidate.title, tag("small", ", ".join(candidate.bucket)), class_="title"),
         tag("td", tag("b", candidate.check), candidate.reason, class_="reason"),
         tag("td", notation.significant(candidate.e_value), tag("small", needed or ""), class_="num"),
-        tag(
-            "td", notation.count(candidate.pairs), tag("small", f"{candidate.diverged} differ"), class_="num"
-        ),
+        _counted(candidate.pairs, f"{notation.count(candidate.diverged)} differ"),
         tag("td", difference),
         _counted(made + replayed, f"{notation.count(made)} made"),
         hit,
@@ -243,7 +243,7 @@ def _cost(run: RunFolder) -> Html | None:
     saved = notation.share(calls.replayed, calls.made + calls.replayed)
     facts = (
         ("Rollouts", notation.count(summary.rollouts)),
-        ("Model calls made", notation.count(calls.made)),
+        ("Calls made", notation.count(calls.made)),
         (
             "Replayed from the cache",
             f"{notation.count(calls.replayed)} ({saved})",

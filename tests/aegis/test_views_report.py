@@ -116,6 +116,14 @@ def test_shipped_edits_and_the_others_are_in_tables_of_their_own(run):
     assert all(c.id in rest and c.reason in rest for c in candidates if c.verdict is not Decision.SHIP)
 
 
+def test_a_candidate_that_was_not_tested_shows_no_number(run):
+    html = render(run)
+    candidate = next(c for c in RunFolder.read(run).candidates if c.verdict is Decision.NOT_TESTED)
+    row = html[html.index(f"<code>{candidate.id}</code>") :]
+    text = Page("<tr><td>" + row[: row.index("</tr>")] + "</tr>").text
+    assert text.endswith(candidate.reason + "––––")
+
+
 def test_the_grid_has_a_cell_for_every_task_and_round_and_marks_what_was_not_run(run):
     scores = json.loads((run / "scoreboard.json").read_text())
     del scores["rounds"][2]["rates"]["evolve-07"]
