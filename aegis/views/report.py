@@ -245,7 +245,7 @@ def _cost(run: RunFolder) -> Html | None:
         ("Rollouts", notation.count(summary.rollouts)),
         ("Calls made", notation.count(calls.made)),
         (
-            "Replayed from the cache",
+            "Calls replayed",
             f"{notation.count(calls.replayed)} ({saved})",
         ),
         ("Tokens", notation.count(summary.tokens)),
