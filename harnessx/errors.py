@@ -14,9 +14,10 @@ Outcome says who is to be believed about the result:
 ========================  ======================================================================
 
 Classification happens at one place, `boundary`: user code raises plain Python errors, and the
-boundary attributes them to the `Source` that was running. Three exceptions cross a boundary
-unchanged because they already carry their meaning: `Interrupt` (a processor halts the loop on
-purpose), `LimitReached` (a budget is spent) and any `HarnessxError` that names its source.
+boundary attributes them to the `Source` that was running. Some errors cross a boundary unchanged
+because they already carry their meaning: `Interrupt` (a processor halts the loop on purpose),
+`LimitReached` (a budget is spent), and those that name what broke: `Failure`, `ContractViolation`
+and `HarnessInvalid`. Only what the host itself raised can make a rollout an ``infra_error``.
 
 `UserError` is for people at a terminal: one line that says what was wrong, where it came from and
 what to do. Command-line entry points print it and exit with code 2.
@@ -24,8 +25,6 @@ what to do. Command-line entry points print it and exit with code 2.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 
 
@@ -141,19 +140,25 @@ class ModelFailure(Failure):
         super().__init__(Source.MODEL, message)
 
 
-@contextmanager
-def boundary(source: Source, name: str = "") -> Iterator[None]:
+class boundary:
     """Attribute whatever is raised inside to ``source``.
 
     Errors that carry their own meaning pass unchanged; anything else becomes a `Failure`.
 
     Raises:
-        Failure: for any plain Python error raised by the guarded code.
+        Failure: for any other error raised by the guarded code.
     """
-    try:
-        yield
-    except HarnessxError:
-        raise
-    except Exception as error:
-        where = f"{name}: " if name else ""
-        raise Failure(source, f"{where}{type(error).__name__}: {error}") from error
+
+    __slots__ = ("_name", "_source")
+    _MEANT = (Failure, ContractViolation, HarnessInvalid, Interrupt, LimitReached)
+
+    def __init__(self, source: Source, name: str = "") -> None:
+        self._source, self._name = source, name
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, self._MEANT):
+            where = f"{self._name}: " if self._name else ""
+            raise Failure(self._source, f"{where}{type(error).__name__}: {error}") from error

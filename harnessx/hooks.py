@@ -26,7 +26,7 @@ task_end        violation: read-only                          violation: read-on
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeAlias
 
@@ -81,7 +81,8 @@ class BeforeModelEvent:
 
     def remind(self, text: str) -> BeforeModelEvent:
         """A copy whose appended user message also says ``text`` (several processors share it)."""
-        return replace(self, appended=text if self.appended is None else f"{self.appended}\n{text}")
+        said = text if self.appended is None else f"{self.appended}\n{text}"
+        return BeforeModelEvent(self.step, self.messages, self.last_user, said)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ it is the wire. Hooks without processors cost nothing; nothing ever rescans the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import tempfile
 from collections.abc import Coroutine, Mapping, Sequence
@@ -21,9 +22,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from harnessx.contracts import check_contract
+from harnessx.contracts import Scope
 from harnessx.errors import (
-    ContractViolation,
     Failure,
     HarnessInvalid,
     HarnessxError,
@@ -32,10 +32,10 @@ from harnessx.errors import (
     Source,
     StopReason,
     ToolError,
+    boundary,
 )
 from harnessx.harness import HarnessConfig
 from harnessx.hooks import (
-    CONTRACTS,
     BeforeModelEvent,
     Hook,
     ModelResponseEvent,
@@ -47,15 +47,12 @@ from harnessx.hooks import (
     ToolResultEvent,
 )
 from harnessx.messages import Conversation, Message, ModelRequest, ModelResponse, ToolCall, ToolSchema, Usage
+from harnessx.pipeline import Pipeline
 from harnessx.processor import Context, Processor
 from harnessx.spec import build
 from harnessx.tasks import ToolResult
 from harnessx.tools.base import Tool, ToolContext
 
-MAX_PARTS = 16
-"""A split may not have more parts than this at any hook."""
-
-E = TypeVar("E")
 T = TypeVar("T")
 
 
@@ -103,24 +100,8 @@ class RunLoop:
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._own: dict[str, Tool] = {}
         self._schemas = self._tool_schemas(harness, allow_assets)
-        self._context = Context(
-            task_id=episode.task_id,
-            prompt=episode.prompt,
-            attempt=episode.attempt,
-            rng=random.Random(f"{episode.seed}/{episode.task_id}/{episode.attempt}"),
-            complete=self._complete_for_processor,
-            scratch=self._scratch_folder,
-            asset=harness.assets.__getitem__,
-            slots={"tool_schemas": tuple(self._schemas.values()), "limits": harness.slots.limits},
-        )
-        self._at: dict[Hook, list[Processor]] = {hook: [] for hook in Hook}
-        for spec, traits in zip(harness.processors, harness.traits, strict=True):
-            processor = build(spec, harness.assets, allow_assets=allow_assets)
-            if not isinstance(processor, Processor):
-                raise HarnessInvalid(f"{spec.target} is not a Processor")
-            processor.bind(self._context)
-            for hook in traits.hooks:
-                self._at[hook].append(processor)
+        self._context = self._make_context(harness)
+        self._bind(harness, allow_assets)
         self._offered: tuple[str, ...] = tuple(self._schemas)
         self._offer: tuple[ToolSchema, ...] = tuple(self._schemas.values())
         self._role = "main"
@@ -131,6 +112,40 @@ class RunLoop:
         self._done = False
         self._answer = ""
 
+    def _make_context(self, harness: HarnessConfig) -> Context:
+        episode = self._episode
+        return Context(
+            task_id=episode.task_id,
+            prompt=episode.prompt,
+            attempt=episode.attempt,
+            rng=random.Random(f"{episode.seed}/{episode.task_id}/{episode.attempt}"),
+            complete=self._complete_for_processor,
+            scratch=self._scratch_folder,
+            asset=harness.assets.__getitem__,
+            slots={"tool_schemas": tuple(self._schemas.values()), "limits": harness.slots.limits},
+        )
+
+    def _bind(self, harness: HarnessConfig, allow_assets: bool) -> None:
+        """One instance of each processor, on every hook it serves."""
+        at: dict[Hook, list[Processor]] = {hook: [] for hook in Hook}
+        for spec, traits in zip(harness.processors, harness.traits, strict=True):
+            processor = build(spec, harness.assets, allow_assets=allow_assets)
+            if not isinstance(processor, Processor):
+                raise HarnessInvalid(f"{spec.target} is not a Processor")
+            with boundary(Source.PROCESSOR, spec.name):
+                processor.bind(self._context)
+            for hook in traits.hooks:
+                at[hook].append(processor)
+        scope = Scope(self._schemas, self._episode.roles)
+        self._task_start: Pipeline[TaskStartEvent] = Pipeline(Hook.TASK_START, at, scope)
+        self._step_start: Pipeline[StepStartEvent] = Pipeline(Hook.STEP_START, at, scope)
+        self._before_model: Pipeline[BeforeModelEvent] = Pipeline(Hook.BEFORE_MODEL, at, scope)
+        self._after_model: Pipeline[ModelResponseEvent] = Pipeline(Hook.AFTER_MODEL, at, scope)
+        self._before_tool: Pipeline[ToolCallEvent] = Pipeline(Hook.BEFORE_TOOL, at, scope)
+        self._after_tool: Pipeline[ToolResultEvent] = Pipeline(Hook.AFTER_TOOL, at, scope)
+        self._step_end: Pipeline[StepEndEvent] = Pipeline(Hook.STEP_END, at, scope)
+        self._task_end: Pipeline[TaskEndEvent] = Pipeline(Hook.TASK_END, at, scope)
+
     async def run(self) -> Ending:
         """Run to the end.
 
@@ -140,24 +155,28 @@ class RunLoop:
         """
         step = 0
         try:
-            stop = await self._task_start()
-            while stop is None:
-                step += 1
-                stop = StopReason.STEP_LIMIT if step > self._limit else await self._step(step)
-        except Interrupt:
-            stop = StopReason.INTERRUPTED
-        except LimitReached as limit:
-            stop = limit.reason
+            try:
+                stop = await self._begin()
+                while stop is None:
+                    if step == self._limit:
+                        stop = StopReason.STEP_LIMIT
+                    else:
+                        step += 1
+                        stop = await self._step(step)
+            except Interrupt:
+                stop = StopReason.INTERRUPTED
+            except LimitReached as limit:
+                stop = limit.reason
+            await self._end(step, stop)
         finally:
-            if self._scratch is not None and not self._at[Hook.TASK_END]:
+            if self._scratch is not None:
                 self._scratch.cleanup()
-        await self._task_end(step, stop)
         return Ending(stop, self._answer, self._context.claims)
 
-    async def _task_start(self) -> StopReason | None:
-        if self._at[Hook.TASK_START]:
+    async def _begin(self) -> StopReason | None:
+        if self._task_start:
             event = TaskStartEvent(self._episode.task_id, self._episode.prompt, "")
-            events = await self._dispatch(Hook.TASK_START, event)
+            events = await self._task_start.run(event)
             if not events:
                 return StopReason.INTERCEPTED
             self._system = events[0].system_prompt
@@ -165,8 +184,8 @@ class RunLoop:
 
     async def _step(self, step: int) -> StopReason | None:
         self._context.step = step
-        self._step_usage = Usage()
-        if self._at[Hook.STEP_START] and not await self._step_start(step):
+        self._usage, self._step_usage = self._usage + self._step_usage, Usage()
+        if self._step_start and not await self._prepare(step):
             return StopReason.INTERCEPTED
         answer = await self._ask(step)
         stop = None
@@ -174,19 +193,26 @@ class RunLoop:
             self._extend(answer.to_message())
             if answer.tool_calls:
                 calls = [self._run_call(step, call) for call in answer.tool_calls]
-                for message in await _in_order(calls):
-                    self._extend(message)
+                self._extend(*await _in_order(calls))
                 stop = StopReason.ENVIRONMENT_DONE if self._done else None
             else:
                 stop = StopReason.FINISHED
             self._answer = answer.content
-        if self._at[Hook.STEP_END]:
-            await self._dispatch(Hook.STEP_END, StepEndEvent(step, self._step_usage, self._history))
+        if self._step_end:
+            await self._step_end.run(StepEndEvent(step, self._step_usage, self._history))
         return stop
 
-    async def _step_start(self, step: int) -> bool:
-        event = StepStartEvent(step, self._history, self._offered, self._role)
-        events = await self._dispatch(Hook.STEP_START, event)
+    async def _end(self, step: int, stop: StopReason) -> None:
+        """task_end. Nothing is left to halt: an interrupt or a spent budget here only ends the hook."""
+        if self._task_end:
+            usage = self._usage + self._step_usage
+            event = TaskEndEvent(self._episode.task_id, step, stop, self._answer, usage, self._history)
+            with contextlib.suppress(Interrupt, LimitReached):
+                await self._task_end.run(event)
+
+    async def _prepare(self, step: int) -> bool:
+        """step_start: the history, the tools and the role of this step. False when intercepted."""
+        events = await self._step_start.run(StepStartEvent(step, self._history, self._offered, self._role))
         if not events:
             return False
         chosen = events[0]
@@ -202,24 +228,25 @@ class RunLoop:
     async def _ask(self, step: int) -> ModelResponse | None:
         """before_model, the model, after_model. None when the request or the answer was intercepted."""
         events = [BeforeModelEvent(step, self._history, self._last_user)]
-        if self._at[Hook.BEFORE_MODEL]:
-            events = await self._dispatch(Hook.BEFORE_MODEL, events[0])
-        asked = [self._port.complete(self._request(event), "main") for event in events]
-        answers = [await asked[0]] if len(asked) == 1 else await _in_order(asked)
+        if self._before_model:
+            events = await self._before_model.run(events[0])
+        paths = (f"main[{k}]" if k else "main" for k in range(len(events)))
+        asked = [self._port.complete(self._request(e), path) for e, path in zip(events, paths, strict=True)]
+        answers = await _in_order(asked)
         for answer in answers:
-            self._step_usage = self._usage_of(answer)
-        if self._at[Hook.AFTER_MODEL]:
+            self._step_usage += answer.usage
+        if self._after_model:
             parts: list[ModelResponse] = []
             for answer in answers:
                 event = ModelResponseEvent(step, answer, answer.content, answer.tool_calls)
-                parts += [_answered(e) for e in await self._dispatch(Hook.AFTER_MODEL, event)]
+                parts += [_answered(e) for e in await self._after_model.run(event)]
             answers = parts
         return _numbered(step, answers) if answers else None
 
     def _request(self, event: BeforeModelEvent) -> ModelRequest:
         messages = self._history
-        if event.last_user != self._last_user:
-            messages = _with_last_user(messages, event.last_user or "")
+        if event.last_user is not None and event.last_user != self._last_user:
+            messages = _with_last_user(messages, event.last_user)
         if event.appended is not None:
             messages = messages.with_tail(Message("user", event.appended))
         return ModelRequest(self._system, messages, self._offer, self._role)
@@ -230,8 +257,8 @@ class RunLoop:
             refusal = f"The arguments of {call.name} are not a JSON object: {call.raw[:200]}"
             return await self._result(step, call, [ToolResult(refusal, is_error=True)])
         events = [ToolCallEvent(step, call.id, call.name, call.arguments)]
-        if self._at[Hook.BEFORE_TOOL]:
-            events = await self._dispatch(Hook.BEFORE_TOOL, events[0])
+        if self._before_tool:
+            events = await self._before_tool.run(events[0])
             if not events:
                 return await self._result(
                     step, call, [ToolResult("The call was blocked and did not run.", True)]
@@ -277,66 +304,23 @@ class RunLoop:
 
     async def _result(self, step: int, call: ToolCall, results: Sequence[ToolResult]) -> Message:
         texts = [result.content for result in results]
-        if self._at[Hook.AFTER_TOOL]:
+        if self._after_tool:
             texts = []
             for result in results:
                 event = ToolResultEvent(step, call, result.content, result.is_error)
-                shown = await self._dispatch(Hook.AFTER_TOOL, event)
+                shown = await self._after_tool.run(event)
                 texts += [e.content for e in shown] or ["The result was withheld."]
         return Message("tool", texts[0] if len(texts) == 1 else "\n".join(texts), (), call.id)
-
-    async def _task_end(self, step: int, stop: StopReason) -> None:
-        if self._at[Hook.TASK_END]:
-            event = TaskEndEvent(self._episode.task_id, step, stop, self._answer, self._usage, self._history)
-            await self._dispatch(Hook.TASK_END, event)
-            if self._scratch is not None:
-                self._scratch.cleanup()
-
-    async def _dispatch(self, hook: Hook, event: E) -> list[E]:
-        """Run the hook's processors over ``event``; the events that survive, contract checked."""
-        contract = CONTRACTS[hook]
-        events = [event]
-        for processor in self._at[hook]:
-            produced: list[E] = []
-            for current in events:
-                before = len(produced)
-                try:
-                    async for out in processor.process(current):
-                        if out is not current:
-                            check_contract(
-                                contract, processor, current, out, self._schemas, self._episode.roles
-                            )
-                        produced.append(out)  # type: ignore[arg-type]
-                        if len(produced) > MAX_PARTS:
-                            raise ContractViolation(_name(processor), hook, "parts", f"more than {MAX_PARTS}")
-                except HarnessxError:
-                    raise
-                except Exception as error:
-                    where = f"{_name(processor)} at {hook}"
-                    raise Failure(Source.PROCESSOR, f"{where}: {type(error).__name__}: {error}") from error
-                yielded = len(produced) - before
-                if yielded > 1 and not contract.may_split:
-                    raise ContractViolation(_name(processor), hook, "split", f"{yielded} events")
-                if yielded == 0 and not contract.may_intercept:
-                    raise ContractViolation(_name(processor), hook, "intercept", "no event")
-            events = produced
-            if not events:
-                break
-        return events
 
     async def _complete_for_processor(self, role: str, request: ModelRequest) -> ModelResponse:
         if role not in self._episode.roles:
             raise Failure(Source.PROCESSOR, f"no role {role!r}; roles: {', '.join(self._episode.roles)}")
         answer = await self._port.complete(replace(request, role=role), f"processor:{role}")
-        self._step_usage = self._usage_of(answer)
+        self._step_usage += answer.usage
         return answer
 
-    def _usage_of(self, answer: ModelResponse) -> Usage:
-        self._usage = self._usage + answer.usage
-        return self._step_usage + answer.usage
-
-    def _extend(self, message: Message) -> None:
-        self._history = self._history.append(message)
+    def _extend(self, *messages: Message) -> None:
+        self._history = self._history.append(*messages)
 
     def _scratch_folder(self) -> Path:
         if self._scratch is None:
@@ -391,16 +375,12 @@ def _with_last_user(messages: Conversation, content: str) -> Conversation:
 
 async def _in_order(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     """Await all concurrently; results in order. The first failure cancels the rest."""
-    if len(work) == 1:
+    if len(work) == 1:  # without the cost of a task
         return [await work[0]]
     tasks = [asyncio.ensure_future(item) for item in work]
     try:
-        return [await task for task in tasks]
+        return await asyncio.gather(*tasks)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _name(processor: Processor) -> str:
-    return type(processor).__name__

@@ -210,13 +210,17 @@ class Conversation(Sequence[Message]):
     @overload
     def __getitem__(self, index: slice) -> tuple[Message, ...]: ...
     def __getitem__(self, index: int | slice) -> Message | tuple[Message, ...]:
+        size, own = len(self), self._size
         if isinstance(index, slice):
-            return tuple(self[i] for i in range(*index.indices(len(self))))
-        size = len(self)
+            start, stop, step = index.indices(size)
+            if step != 1:
+                return tuple(self[i] for i in range(start, stop, step))
+            tail = self._tail[max(start - own, 0) : max(stop - own, 0)]
+            return (*self._log[start : min(stop, own)], *tail)
         if not -size <= index < size:
             raise IndexError(f"message {index} of {size}")
         index %= size
-        return self._log[index] if index < self._size else self._tail[index - self._size]
+        return self._log[index] if index < own else self._tail[index - own]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Conversation):
@@ -265,12 +269,12 @@ class Usage:
         return self.prompt_tokens + self.completion_tokens
 
     def __add__(self, other: Usage) -> Usage:
-        costs = [c for c in (self.cost_usd, other.cost_usd) if c is not None]
+        mine, theirs = self.cost_usd, other.cost_usd
         return Usage(
             self.prompt_tokens + other.prompt_tokens,
             self.completion_tokens + other.completion_tokens,
             self.cached_tokens + other.cached_tokens,
-            sum(costs) if costs else None,
+            theirs if mine is None else mine if theirs is None else mine + theirs,
         )
 
 

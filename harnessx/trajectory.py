@@ -1,7 +1,8 @@
 """What happened in one rollout, step by step, as the host saw it cross the seam.
 
-A trajectory file is append-only JSONL: a header line, one line per step, an end line. A reader
-ignores a torn last line. Anchors such as ``t12_a0#step_5`` name a step for good.
+A trajectory file is append-only JSONL: a header line, one line per step, an end line. A step's line
+is shorthand (`Shorthand`). A reader ignores a torn last line. Anchors such as ``t12_a0#step_5`` name a
+step for good.
 """
 
 from __future__ import annotations
@@ -33,22 +34,6 @@ class Exchange:
     replayed: bool = False
     system: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """The exchange as a JSON object."""
-        out: dict[str, Any] = {
-            "path": self.path,
-            "kept": self.kept,
-            "sent": [m.to_json() for m in self.sent],
-            "response": self.response.to_json(),
-        }
-        if self.system is not None:
-            out["system"] = self.system
-        if self.key:
-            out["key"] = self.key
-        if self.replayed:
-            out["replayed"] = True
-        return out
-
 
 @dataclass(frozen=True, slots=True)
 class ToolExchange:
@@ -67,30 +52,100 @@ class Step:
     exchanges: list[Exchange] = field(default_factory=list)
     calls: list[ToolExchange] = field(default_factory=list)
 
-    def to_json(self) -> dict[str, Any]:
-        """The step as a JSON object (one line of the file)."""
-        calls = [{"call": c.call.to_json(), "content": c.content, "is_error": c.is_error} for c in self.calls]
-        return {"step": self.index, "exchanges": [e.to_json() for e in self.exchanges], "calls": calls}
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Step:
-        """Inverse of `to_json`."""
-        exchanges = [
-            Exchange(
-                e["path"],
-                e["kept"],
-                tuple(Message.from_json(m) for m in e["sent"]),
-                ModelResponse.from_json(e["response"]),
-                e.get("key", ""),
-                e.get("replayed", False),
-                e.get("system"),
-            )
-            for e in data["exchanges"]
-        ]
-        calls = [
-            ToolExchange(ToolCall.from_json(c["call"]), c["content"], c["is_error"]) for c in data["calls"]
-        ]
-        return cls(data["step"], exchanges, calls)
+class Shorthand:
+    """How steps are written as lines and read back; one instance per file, and direction.
+
+    A line does not repeat what an earlier one says. In ``sent``, ``0`` stands for the answer to the
+    path's previous request, and a text for the result of the call of that id in the previous step. In
+    ``calls``, a call that the model asked for in this step is written as its id.
+    """
+
+    def __init__(self) -> None:
+        self._answers: dict[str, ModelResponse] = {}
+        self._results: dict[str, str] = {}
+
+    def line(self, step: Step) -> str:
+        """The step as one line of the file."""
+        exchanges = [self._exchange_row(exchange) for exchange in step.exchanges]
+        asked = _asked(step)
+        calls = []
+        for done in step.calls:
+            call = done.call
+            known = asked.get(call.id)
+            row: dict[str, Any] = {"call": call.id if known is call or known == call else call.to_json()}
+            row["content"] = done.content
+            if done.is_error:
+                row["is_error"] = True
+            calls.append(row)
+        self._results = {done.call.id: done.content for done in step.calls}
+        return encode({"step": step.index, "exchanges": exchanges, "calls": calls})
+
+    def step(self, row: Mapping[str, Any]) -> Step:
+        """Inverse of `line`, of the row already parsed."""
+        step = Step(row["step"], [self._exchange(data) for data in row["exchanges"]])
+        asked = _asked(step)
+        for data in row["calls"]:
+            call = data["call"]
+            call = asked[call] if isinstance(call, str) else ToolCall.from_json(call)
+            step.calls.append(ToolExchange(call, data["content"], data.get("is_error", False)))
+        self._results = {done.call.id: done.content for done in step.calls}
+        return step
+
+    def _exchange_row(self, exchange: Exchange) -> dict[str, Any]:
+        path = exchange.path
+        row: dict[str, Any] = {
+            "path": path,
+            "kept": exchange.kept,
+            "sent": [self._short(path, message) for message in exchange.sent],
+            "response": exchange.response.to_json(),
+        }
+        if exchange.system is not None:
+            row["system"] = exchange.system
+        if exchange.key:
+            row["key"] = exchange.key
+        if exchange.replayed:
+            row["replayed"] = True
+        self._answers[path] = exchange.response
+        return row
+
+    def _exchange(self, row: Mapping[str, Any]) -> Exchange:
+        path = row["path"]
+        sent = tuple(self._long(path, item) for item in row["sent"])
+        response = ModelResponse.from_json(row["response"])
+        self._answers[path] = response
+        return Exchange(
+            path,
+            row["kept"],
+            sent,
+            response,
+            row.get("key", ""),
+            row.get("replayed", False),
+            row.get("system"),
+        )
+
+    def _short(self, path: str, message: Message) -> int | str | dict[str, Any]:
+        if message.role == "assistant":
+            answer = self._answers.get(path)
+            if answer is not None and message == answer.to_message():
+                return 0
+        elif message.role == "tool":
+            ident = message.tool_call_id or ""
+            if self._results.get(ident) == message.content and not (message.extra or message.tool_calls):
+                return ident
+        return message.to_json()
+
+    def _long(self, path: str, item: int | str | Mapping[str, Any]) -> Message:
+        if item == 0:
+            return self._answers[path].to_message()
+        if isinstance(item, str):
+            return Message("tool", self._results[item], (), item)
+        assert isinstance(item, Mapping)
+        return Message.from_json(item)
+
+
+def _asked(step: Step) -> dict[str, ToolCall]:
+    return {call.id: call for exchange in step.exchanges for call in exchange.response.tool_calls}
 
 
 @dataclass(slots=True)
@@ -155,30 +210,40 @@ class Trajectory:
 
     def to_jsonl(self) -> str:
         """The whole file."""
-        lines = [self.header(), *(step.to_json() for step in self.steps), self.ending()]
-        return "".join(encode(line) for line in lines)
+        steps = map(Shorthand().line, self.steps)
+        return "".join((encode(self.header()), *steps, encode(self.ending())))
 
     @classmethod
     def from_jsonl(cls, text: str) -> Trajectory:
-        """Read a file; an unfinished one keeps its `INFRA_ERROR` outcome.
+        """Read a file; an unfinished one keeps its `INFRA_ERROR` outcome, and counts what it holds.
 
         Raises:
             UserError: not a trajectory file, or one of another format.
         """
-        lines = text.split("\n")
-        rows = [json.loads(line) for line in lines[:-1] if line]
-        if not rows or "format" not in rows[0]:
+        try:
+            rows = [json.loads(line) for line in text.split("\n")[:-1]]
+        except ValueError as error:
+            raise UserError(f"not a trajectory file: a line is not JSON ({error})") from error
+        if not rows or not isinstance(rows[0], dict) or "format" not in rows[0]:
             raise UserError("not a trajectory file: its first line has no 'format'")
-        if rows[0]["format"] != FORMAT:
-            raise UserError(f"trajectory format {rows[0]['format']}; this version reads format {FORMAT}")
         head = rows[0]
+        if head["format"] != FORMAT:
+            raise UserError(f"trajectory format {head['format']}; this version reads format {FORMAT}")
         record = cls(head["task"], head["attempt"], head["harness"], head["model"])
+        shorthand = Shorthand()
         for row in rows[1:]:
             if "step" in row:
-                record.steps.append(Step.from_json(row))
+                record._add(shorthand.step(row))
             else:
                 record._end(row)
         return record
+
+    def _add(self, step: Step) -> None:
+        self.steps.append(step)
+        for exchange in step.exchanges:
+            self.usage += exchange.response.usage
+            self.model_calls += 1
+            self.replayed_calls += exchange.replayed
 
     def _end(self, row: Mapping[str, Any]) -> None:
         self.outcome, self.stop_reason = Outcome(row["outcome"]), StopReason(row["stop_reason"])

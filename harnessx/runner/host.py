@@ -11,13 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from harnessx.errors import Failure, LimitReached, Source, StopReason, boundary
+from harnessx.errors import Failure, HarnessxError, LimitReached, Source, StopReason, ToolError, boundary
 from harnessx.harness import Limits
 from harnessx.messages import Conversation, ModelRequest, ModelResponse, ToolCall, Usage
 from harnessx.model_config import Models
 from harnessx.models.base import CallContext
 from harnessx.tasks import Environment, ToolResult
-from harnessx.trajectory import Exchange, Step, ToolExchange, Trajectory, encode
+from harnessx.trajectory import Exchange, Shorthand, Step, ToolExchange, Trajectory, encode
 
 
 class Tape(Protocol):
@@ -62,16 +62,16 @@ class Host:
     ) -> None:
         self.record = record
         self.failure: Exception | None = None
-        """The failure or limit that this side raised, whatever the other side makes of it."""
+        """What this side refused or broke with in the current step; only this may be an infra error."""
         self.done = False
         self._models, self._environment, self._limits = models, environment, limits
         self._seed, self._tape, self._origin = seed, tape, origin
         self._recorder = recorder or Recorder()
+        self._shorthand = Shorthand()
         self._step = Step(0)
-        self._steps = 0
-        self._tokens = 0
-        self._cost: float | None = None
+        self._steps = self._requests = 0
         self._usage = Usage()
+        self._unpriced = False
         self._asked: Counter[tuple[str, str]] = Counter()
         self._previous: dict[str, Conversation] = {}
         self._system: dict[str, str] = {}
@@ -82,41 +82,47 @@ class Host:
     async def complete(self, request: ModelRequest, path: str) -> ModelResponse:
         """Answer a request, within the limits and through the cache.
 
+        A request of path ``main`` begins a step; ``main[k]`` are further parts of a split one. Both count
+        as steps against the limit.
+
         Raises:
             LimitReached: steps, tokens or cost are spent.
-            ModelFailure: the provider failed.
+            Failure: the provider failed, or nobody serves the role.
         """
         try:
-            self._check_limits(main=path == "main")
+            self._check_limits(path)
             if path == "main":
                 self._begin_step()
             response, key, replayed = await self._answer(request, path)
-        except Exception as error:
+        except HarnessxError as error:
             self.failure = self.failure or error
             raise
         usage = response.usage
-        self._usage = self._usage + usage
+        self._usage += usage
+        self._unpriced = self._unpriced or (usage.cost_usd is None and usage.total_tokens > 0)
         self.record.model_calls += 1
         self.record.replayed_calls += replayed
         self._observe(request, path, response, key, replayed)
         return response
 
     async def call(self, call: ToolCall) -> ToolResult:
-        """Run an environment tool.
+        """Run an environment tool; what the agent did wrong comes back as an error result.
 
         Raises:
-            ToolError: what the agent did wrong.
             Failure: the environment broke.
         """
         if self._environment is None or self.done:
             return ToolResult("The episode is over." if self.done else "There is no environment.", True)
         try:
             with boundary(Source.ENVIRONMENT, call.name):
-                result = await self._environment.step(call)
-        except Failure as error:
+                try:
+                    result = await self._environment.step(call)
+                except ToolError as error:
+                    result = ToolResult(str(error), is_error=True)
+        except HarnessxError as error:
             self.failure = self.failure or error
             raise
-        self.done = result.done
+        self.done = self.done or result.done
         self._step.calls.append(ToolExchange(call, result.content, result.is_error))
         return result
 
@@ -130,31 +136,42 @@ class Host:
         if self._recorder.write is not None:
             self._recorder.write(encode(self.record.ending()))
 
-    def _check_limits(self, *, main: bool) -> None:
+    def _check_limits(self, path: str) -> None:
         limits, usage = self._limits, self._usage
-        if main and self._steps >= limits.steps:
-            raise LimitReached(StopReason.STEP_LIMIT, f"{limits.steps} steps")
+        if path == "main" or path.startswith("main["):
+            if self._requests >= limits.steps:
+                raise LimitReached(StopReason.STEP_LIMIT, f"{limits.steps} steps")
+            self._requests += 1
         if limits.tokens is not None and usage.total_tokens >= limits.tokens:
             raise LimitReached(StopReason.TOKEN_LIMIT, f"{limits.tokens} tokens")
-        if limits.cost_usd is not None and usage.cost_usd is not None and usage.cost_usd >= limits.cost_usd:
-            raise LimitReached(StopReason.COST_LIMIT, f"{limits.cost_usd} USD")
+        if limits.cost_usd is not None:
+            if self._unpriced:
+                raise LimitReached(StopReason.COST_LIMIT, "a call had no known price")
+            if usage.cost_usd is not None and usage.cost_usd >= limits.cost_usd:
+                raise LimitReached(StopReason.COST_LIMIT, f"{limits.cost_usd} USD")
 
     def _begin_step(self) -> None:
         self._flush()
+        self.failure = None
         self._steps += 1
         self._step = Step(self._steps)
 
     def _flush(self) -> None:
         step = self._step
-        if not step.index and not step.exchanges and not step.calls:
+        if not step.exchanges and not step.calls:
             return
         if self._recorder.write is not None and self._recorder.contents:
-            self._recorder.write(encode(step.to_json()))
+            with boundary(Source.SANDBOX, "trajectory file"):
+                self._recorder.write(self._shorthand.line(step))
         if self._recorder.keep:
             self.record.steps.append(step)
         self._step = Step(0)
 
     async def _answer(self, request: ModelRequest, path: str) -> tuple[ModelResponse, str, bool]:
+        if request.role not in self._models.roles:
+            raise Failure(
+                Source.PROCESSOR, f"no role {request.role!r}; roles: {', '.join(self._models.roles)}"
+            )
         context = self._contexts.get(path)
         if context is None:
             context = CallContext(self._seed, self.record.task_id, self.record.attempt, path)

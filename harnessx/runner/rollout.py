@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from harnessx.errors import (
-    ContractViolation,
     Failure,
-    HarnessInvalid,
     HarnessxError,
     LimitReached,
     Outcome,
@@ -94,7 +92,7 @@ async def run_rollout(
     finally:
         record.wall_s = time.monotonic() - started
         if environment is not None:
-            await environment.close()
+            await _close(environment, record)
     host.write_ending()
     return record
 
@@ -102,34 +100,61 @@ async def run_rollout(
 async def _run(
     rollout: Rollout, models: Models, environment: Environment | None, execute: Execute, host: Host
 ) -> None:
-    """Run the loop and settle stop reason and answer; what broke, and whose fault it is."""
+    """Run the loop and settle stop reason and answer; what broke, and whose fault it is.
+
+    Raises:
+        Failure: the environment could not begin.
+    """
     record = host.record
+    with boundary(Source.ENVIRONMENT):
+        first = await environment.reset() if environment is not None else ""
+        tools = environment.tools if environment is not None else ()
+    task = rollout.task
+    prompt = f"{task.prompt}\n\n{first}" if first else task.prompt
+    episode = Episode(task.id, prompt, rollout.attempt, rollout.seed, tools, models.roles)
     try:
-        with boundary(Source.ENVIRONMENT):
-            first = await environment.reset() if environment is not None else ""
-            tools = environment.tools if environment is not None else ()
-        task = rollout.task
-        prompt = f"{task.prompt}\n\n{first}" if first else task.prompt
-        episode = Episode(task.id, prompt, rollout.attempt, rollout.seed, tools, models.roles)
         async with asyncio.timeout(rollout.harness.slots.limits.wall_s):
-            ending = await execute(rollout.harness, episode, host)
-        record.stop_reason, record.answer, record.claims = ending.stop_reason, ending.answer, ending.claims
-        # What this side knows overrides what the other side says.
-        if host.done:
-            record.stop_reason = StopReason.ENVIRONMENT_DONE
-        elif isinstance(host.failure, LimitReached):
-            record.stop_reason = host.failure.reason
+            with boundary(Source.WORKER):
+                ending = await execute(rollout.harness, episode, host)
+        record.stop_reason = _stop_reason(ending, host)
+        record.answer, record.claims = ending.answer, ending.claims
     except TimeoutError:
         record.stop_reason = StopReason.WALL_LIMIT
-    except LimitReached as limit:
-        record.stop_reason = limit.reason
-    except (ContractViolation, HarnessInvalid) as error:
-        _fail(record, Outcome.HARNESS_ERROR, error)
-    except Failure as failure:
-        own = host.failure if isinstance(host.failure, Failure) else failure
-        _fail(record, own.outcome, own)
+    except Failure as failure:  # only what this side saw break is the world's fault
+        own = host.failure
+        if isinstance(own, Failure):
+            _fail(record, own.outcome, own)
+        else:
+            _fail(record, Outcome.HARNESS_ERROR, failure)
     except HarnessxError as error:
         _fail(record, Outcome.HARNESS_ERROR, error)
+
+
+def _stop_reason(ending: Ending, host: Host) -> StopReason:
+    """Why the run ended: what this side knows, then what the other side may say of itself.
+
+    Raises:
+        Failure: it says what cannot be.
+    """
+    if host.done:
+        return StopReason.ENVIRONMENT_DONE
+    if isinstance(host.failure, LimitReached):
+        return host.failure.reason
+    said = ending.stop_reason
+    if said not in _SAYABLE:
+        raise Failure(Source.WORKER, f"the loop says it ended by {said.value}, which did not happen")
+    return said
+
+
+_SAYABLE = (StopReason.FINISHED, StopReason.STEP_LIMIT, StopReason.INTERRUPTED, StopReason.INTERCEPTED)
+
+
+async def _close(environment: Environment, record: Trajectory) -> None:
+    try:
+        with boundary(Source.ENVIRONMENT, "close"):
+            await environment.close()
+    except Failure as failure:  # what was scored before stands
+        record.error = record.error or str(failure)
 
 
 def _fail(record: Trajectory, outcome: Outcome, error: Exception) -> None:

@@ -1,0 +1,64 @@
+"""The processors of one hook, run in order, with the hook's contract enforced after each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Generic, TypeVar
+
+from harnessx.contracts import Scope, check_contract
+from harnessx.errors import ContractViolation, Failure, HarnessxError, Source
+from harnessx.hooks import CONTRACTS, Hook
+from harnessx.processor import Processor
+
+MAX_PARTS = 16
+"""A split may not have more parts than this at any hook."""
+
+E = TypeVar("E")
+
+
+class Pipeline(Generic[E]):
+    """One hook of one rollout. False where no processor serves the hook: then no event is due."""
+
+    __slots__ = ("_contract", "_processors", "_scope")
+
+    def __init__(self, hook: Hook, at: Mapping[Hook, Sequence[Processor]], scope: Scope) -> None:
+        self._contract, self._processors, self._scope = CONTRACTS[hook], tuple(at[hook]), scope
+
+    def __bool__(self) -> bool:
+        return bool(self._processors)
+
+    async def run(self, event: E) -> list[E]:
+        """The events that come out: none (intercepted), one, or the parts of a split.
+
+        Raises:
+            ContractViolation: a processor broke the hook's contract.
+            Interrupt: a processor halts the loop.
+            Failure: a processor crashed, or a model call that it made failed.
+        """
+        contract, events = self._contract, [event]
+        most, least = MAX_PARTS if contract.may_split else 1, 0 if contract.may_intercept else 1
+        for processor in self._processors:
+            produced: list[E] = []
+            for current in events:
+                before = len(produced)
+                try:
+                    async for out in processor.process(current):
+                        if out is not current:
+                            check_contract(contract, processor, current, out, self._scope)
+                        produced.append(out)  # type: ignore[arg-type]
+                        if len(produced) > most:
+                            raise self._violation(processor, "split", f"more than {most} events")
+                except HarnessxError:
+                    raise
+                except Exception as error:
+                    where = f"{type(processor).__name__} at {contract.hook}"
+                    raise Failure(Source.PROCESSOR, f"{where}: {type(error).__name__}: {error}") from error
+                if len(produced) - before < least:
+                    raise self._violation(processor, "intercept", "no event")
+            events = produced
+            if not events:
+                break
+        return events
+
+    def _violation(self, processor: Processor, field: str, detail: str) -> ContractViolation:
+        return ContractViolation(type(processor).__name__, self._contract.hook, field, detail)
