@@ -104,7 +104,26 @@ def find_goal(sentence: str) -> Goal | None:
 @lru_cache(maxsize=65536)
 def read_facts(text: str) -> tuple[Fact, ...]:
     """What a text says about the room and about the task, in reading order."""
-    low = text.lower()
+    found: list[Fact] = []
+    left = len(text)
+    places: list[str] = []
+    commands = 0
+    for line in text.split("\n"):
+        left -= len(line) + 1
+        facts, command = _read_line(line)
+        found += facts if left < 0 else [(back + left + 1, *fact) for back, *fact in facts]  # type: ignore[misc]
+        commands += bool(command)
+        if command.startswith("go to "):
+            places.append(command[6:])
+    if commands > 2:
+        found.insert(0, (len(text) // 2, "listed", ", ".join(places), ""))
+    return tuple(found)
+
+
+@lru_cache(maxsize=65536)
+def _read_line(line: str) -> tuple[tuple[Fact, ...], str]:
+    """The facts of one line, and the command that it is, if it is one and nothing else."""
+    low = line.lower()
     size = len(low)
     found: list[tuple[int, Fact]] = []
     for name, pattern in _FACTS:
@@ -112,18 +131,14 @@ def read_facts(text: str) -> tuple[Fact, ...]:
             groups = (*match.groups(), "", "")
             found.append((match.start(), (size - match.start(), name, groups[0] or "", groups[1] or "")))
     start = 0
-    for line in re.split(r"(?<=[.;\n])", low):
-        goal = find_goal(line)
-        if goal is not None:
-            found.append((start, (size - start, "goal", line, "")))
-        found += [(start, (size - start, name, arg, "")) for name, arg in _searched(line)]
-        start += len(line)
-    commands = [line for line in low.splitlines() if _PLAIN_LINE.match(line)]
-    if len(commands) > 2:
-        listed = ", ".join(c.strip("-* ")[6:] for c in commands if "go to " in c)
-        found.append((0, (size // 2, "listed", listed, "")))
+    for sentence in re.split(r"(?<=[.;])", low):
+        if find_goal(sentence) is not None:
+            found.append((start, (size - start, "goal", sentence, "")))
+        found += [(start, (size - start, name, arg, "")) for name, arg in _searched(sentence)]
+        start += len(sentence)
     found.sort(key=lambda item: item[0])
-    return tuple(fact for _, fact in found)
+    plain = _PLAIN_LINE.match(low)
+    return tuple(fact for _, fact in found), low.strip("-* ,.\t") if plain else ""
 
 
 _UNSEARCHED = re.compile(
@@ -132,9 +147,9 @@ _UNSEARCHED = re.compile(
 _SEARCHED = re.compile(r"(?:visited|searched|checked|explored|looked|been|seen so far|places left|remaining|to visit)")
 
 
-def _searched(line: str) -> list[tuple[str, str]]:
+def _searched(sentence: str) -> list[tuple[str, str]]:
     """Notes of where somebody has been, or has not been: ``been`` and ``unseen`` facts."""
-    if not _SEARCHED.search(line) or "you see" in line:
+    if not _SEARCHED.search(sentence) or "you see" in sentence:
         return []
-    names = ", ".join(things(line))
-    return [("unseen" if _UNSEARCHED.search(line) else "been", names)] if names else []
+    names = ", ".join(things(sentence))
+    return [("unseen" if _UNSEARCHED.search(sentence) else "been", names)] if names else []

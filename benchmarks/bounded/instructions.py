@@ -34,6 +34,7 @@ _GIVE_UP = re.compile(
 _OPENING = re.compile(
     r"\bopen(?:ing|s|ed)?\b.*\b(?:closed|shut|inside|hidden|contents?)\b|\b(?:closed|shut|inside|hidden)\b.*\bopen"
 )
+_NO_OPENING = re.compile(r"\b(?:do not|don't|never|avoid|without) open")
 _ONE = re.compile(
     r"\bone(?: \w+){0,2} at a time|\bone by one\b|\bonly (?:carry|hold|one)|\b(?:carry|hold|carrying|holding) "
     r"(?:only |just )?(?:one|a single)\b|\bfirst\b.*\bbefore\b.*\bsecond|\bfirst\b.*\bthen\b.*\bsecond"
@@ -41,7 +42,7 @@ _ONE = re.compile(
 )
 _SEARCH = re.compile(r"\b(?:look|search|check|visit|try|explore|start|begin|go through|prefer|inspect)\w*\b")
 _VERIFY = re.compile(
-    r"\b(?:verif\w+|double-check|check|confirm|make sure|be sure|are you sure|prove|evidence)\b.*"
+    r"\b(?:verif\w+|double-check|check|compare\w*|confirm|make sure|be sure|are you sure|shows?|prove|evidence)\b.*"
     r"\b(?:goal|task|done|finish\w*|complet\w+|achiev\w+|satisf\w+|evidence|really)\b"
     r"|\b(?:not (?:yet )?(?:done|finished|complete)|until the (?:goal|task))\b"
 )
@@ -87,30 +88,42 @@ NOTHING_LEARNT = Lesson()
 @lru_cache(maxsize=65536)
 def read_lesson(text: str) -> Lesson:
     """What ``text`` teaches; later sentences win over earlier ones."""
-    low = text.lower()
+    lessons = [lesson for line in text.split("\n") if (lesson := _read_line(line)) is not NOTHING_LEARNT]
+    if len(lessons) < 2:
+        return lessons[0] if lessons else NOTHING_LEARNT
+    return Lesson(
+        tuple(pair for lesson in lessons for pair in lesson.procedures),
+        next((lesson.opening for lesson in reversed(lessons) if lesson.opening is not None), None),
+        any(lesson.one_at_a_time for lesson in lessons),
+        tuple(pair for lesson in lessons for pair in lesson.order),
+        frozenset().union(*(lesson.forms for lesson in lessons)),
+        tuple(line for lesson in lessons for line in lesson.give_up),
+        any(lesson.verify for lesson in lessons),
+        any(lesson.call_tools for lesson in lessons),
+    )
+
+
+@lru_cache(maxsize=65536)
+def _read_line(line: str) -> Lesson:
+    low = line.lower()
     procedures: dict[str, str] = {}
     order: dict[str, int] = {}
-    give_up: list[str] = []
     opening, one, verify, call = None, False, False, False
-    for line in low.splitlines():
-        if len(line) < 400 and _GIVE_UP.search(line):
-            give_up.append(line)
-        for sentence in re.split(r"(?<=[.;!?])\s", line):
-            call = call or bool(_CALL.search(sentence))
-            verify = verify or bool(_VERIFY.search(sentence))
-            if _is_report(sentence):
-                continue
-            negated = bool(_NOT.search(sentence))
-            for verb, appliance in _pairs(sentence):
-                procedures[verb] = "" if negated else appliance
-            if _OPENING.search(sentence):
-                opening = not re.search(r"\b(?:do not|don't|never|avoid|without) open", sentence)
-            one = one or bool(_ONE.search(sentence))
-            order.update(_ranks(sentence))
+    for sentence in re.split(r"(?<=[.;!?])\s", low):
+        call = call or bool(_CALL.search(sentence))
+        verify = verify or bool(_VERIFY.search(sentence))
+        if _is_report(sentence):
+            continue
+        negated = bool(_NOT.search(sentence))
+        for verb, appliance in _pairs(sentence):
+            procedures[verb] = "" if negated else appliance
+        if _OPENING.search(sentence):
+            opening = not _NO_OPENING.search(sentence)
+        one = one or bool(_ONE.search(sentence))
+        order.update(_ranks(sentence))
     forms = frozenset(form for form, pattern in _FORMS.items() if pattern.search(low))
-    lesson = Lesson(
-        tuple(procedures.items()), opening, one, tuple(order.items()), forms, tuple(give_up), verify, call
-    )
+    give_up = (low,) if len(low) < 400 and _GIVE_UP.search(low) else ()
+    lesson = Lesson(tuple(procedures.items()), opening, one, tuple(order.items()), forms, give_up, verify, call)
     return NOTHING_LEARNT if lesson == NOTHING_LEARNT else lesson
 
 

@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from zlib import crc32
 
 from benchmarks.bounded.grammar import VERBS, Goal, find_goal, kind, read_facts, things
 from benchmarks.bounded.instructions import NOTHING_LEARNT, Lesson, read_lesson
 from harnessx.messages import Message, ModelRequest, ToolCall, ToolSchema
 
-WINDOW = 2000
+WINDOW = 1800
 """Attention, in characters of messages; long prompts and tool descriptions eat from it."""
 FREE_HEAD = 1000
 """Characters of system prompt and tool descriptions that cost no attention."""
-LEAST_WINDOW = 700
-FREE_TAIL = 600
+LEAST_WINDOW = 600
+PURPOSE = 400
+"""Further characters within which the goal, and nothing else, is still remembered."""
+CROWDED = 4
+"""Longest enumeration that is read without overlooking anything."""
+OVERLOOKED = 60
+"""Share of the middle of a longer one that is overlooked, in percent."""
+FREE_TAIL = 1000
 """Characters of the newest message that cost no attention."""
 
 
@@ -118,14 +125,17 @@ def size_of(message: Message) -> int:
 
 
 def _visible(messages: Sequence[Message], room: int) -> list[tuple[Message, int]]:
-    """The newest messages that fit, newest first, each with how many of its last characters do."""
+    """The newest messages that fit, newest first, each with how many of its last characters do.
+
+    Messages that lie only within `PURPOSE` have none or fewer: their goal alone is read.
+    """
     seen: list[tuple[Message, int]] = []
     for message in reversed(messages):
         size = size_of(message)
         free = 0 if seen else FREE_TAIL
         seen.append((message, min(size, room + free)))
         room -= max(size - free, 0)
-        if room <= 0:
+        if room <= -PURPOSE:
             break
     return seen
 
@@ -164,6 +174,8 @@ def _goal_in(text: str) -> str:
 
 def _take_in(belief: Belief, message: Message, shown: int) -> None:
     text = message.text
+    if shown <= 0 and message.role != "user":
+        return
     if message.tool_calls:
         belief.own.append((message.tool_calls[-1], ""))
     result = message.role == "tool" and bool(belief.own)
@@ -176,7 +188,7 @@ def _take_in(belief: Belief, message: Message, shown: int) -> None:
     if lesson is not NOTHING_LEARNT and shown >= len(text):
         belief.learn(lesson)
     for back, name, first, second in read_facts(text):
-        if back <= shown:
+        if back <= shown or (name == "goal" and back <= shown + PURPOSE):
             _believe(belief, name, first, second, result)
 
 
@@ -230,11 +242,22 @@ def _believe(belief: Belief, name: str, first: str, second: str, result: bool) -
             belief.holding = ""
 
 
+@lru_cache(maxsize=65536)
+def _noticed(listed: str) -> tuple[str, ...]:
+    """The things that are noticed in an enumeration: in a long one, some of the middle are overlooked."""
+    names = things(listed)
+    if len(names) <= CROWDED:
+        return names
+    middle = names[2:-2]
+    seen = [n for n in middle if crc32(f"{n}|{listed}".encode()) % 100 >= OVERLOOKED]
+    return (*names[:2], *seen, *names[-2:])
+
+
 def _see_inside(belief: Belief, place: str, listed: str) -> None:
     belief.known[place] = None
     belief.searched.add(place)
     belief.closed.discard(place)
-    for thing in things(listed):
+    for thing in _noticed(listed):
         belief.where[thing] = place
         goal = belief.goal
         if goal and kind(thing) == goal.object and kind(place) == goal.place and goal.verb in ("pick", "two"):

@@ -20,15 +20,15 @@ from harnessx.messages import ToolCall
 
 RATES: Mapping[str, float] = {
     "raw": 0.014,
-    "name": 0.010,
+    "name": 0.012,
     "key": 0.014,
-    "form": 0.030,
-    "aloud": 0.008,
+    "form": 0.026,
+    "aloud": 0.009,
     "again": 0.50,
-    "list": 0.03,
+    "list": 0.02,
     "claim": 0.20,
-    "claim_half": 0.45,
-    "claim_lost": 0.08,
+    "claim_half": 0.300,
+    "claim_lost": 0.06,
 }
 """Share of situations that trip the player, at a request of `USUAL` characters."""
 
@@ -148,7 +148,7 @@ def malformed(belief: Belief, intent: Intent, chance: Draw, weights: str) -> str
         return habit
     verb = "go to" if intent.command.startswith("go to") else intent.command.partition(" ")[0]
     verb = "with" if " with " in intent.command else verb
-    scales = {"form": 0.2 if verb in belief.hands.told else 1.0}
+    scales = {"form": 0.026 if verb in belief.hands.told else 1.0}
     return next((slip for slip in _MALFORMED if chance.slips(slip, scales.get(slip, 1.0))), "")
 
 

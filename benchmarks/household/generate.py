@@ -11,7 +11,7 @@ import random
 from benchmarks.household.rooms import APPLIANCE, CAN, LAMPS, OPENABLE, ROOMS, Room, kind
 from benchmarks.household.world import Goal, Scenario
 
-MIX = {"pick": 20, "two": 18, "clean": 18, "heat": 18, "cool": 14, "light": 12}
+MIX = {"pick": 24, "two": 18, "clean": 20, "heat": 18, "cool": 11, "light": 9}
 """How often each task type comes, in percent."""
 
 CLUSTER = {

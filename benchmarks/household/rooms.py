@@ -45,7 +45,7 @@ ROOMS: Mapping[str, Room] = {
             "coffeemachine": (1, 1),
             "countertop": (1, 3),
             "diningtable": (0, 1),
-            "drawer": (1, 4),
+            "drawer": (2, 4),
             "fridge": (1, 1),
             "garbagecan": (1, 1),
             "microwave": (1, 1),
