@@ -244,10 +244,7 @@ def _cost(run: RunFolder) -> Html | None:
     facts = (
         ("Rollouts", notation.count(summary.rollouts)),
         ("Calls made", notation.count(calls.made)),
-        (
-            "Calls replayed",
-            f"{notation.count(calls.replayed)} ({saved})",
-        ),
+        ("Calls replayed", f"{notation.count(calls.replayed)} ({saved})"),
         ("Tokens", notation.count(summary.tokens)),
         ("Cost", notation.dollars(summary.dollars)),
         ("Wall time", notation.duration(whole)),

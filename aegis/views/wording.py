@@ -145,8 +145,8 @@ def limits(run: RunFolder) -> list[str]:
     return [
         "No language model took part. The agent is bounded, a mechanical player that forgets, misreads "
         "formats and follows only procedures it is told; the edits came from a fixed catalog. So the run "
-        "shows that the loop works end to end: it finds which edits help this player, turns away those "
-        "that do not, and measures whether the gain holds on tasks of the same world that it never read.",
+        "shows the loop at work, end to end: whether it finds edits that help this player and turns away "
+        "those that do not, and whether the gain holds on tasks of the same world that it never read.",
         "It does not show how large a gain a language model would have, that these edits would help one, "
         "or that a meta-agent which writes its own edits would find them. Effects here come from mechanics "
         "that a catalog can address by design; a real model fails in ways that nobody listed beforehand.",
