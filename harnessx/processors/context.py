@@ -14,7 +14,6 @@ from harnessx.processors.calls import one_line
 GOAL = r"(?i)\b(?:task|goal|objective|question)\b[^:.\n]{0,20}:"
 """How a line that states a goal usually begins."""
 
-
 _NOTICE = "\n[{} characters left out]\n"
 
 

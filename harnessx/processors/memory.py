@@ -19,7 +19,8 @@ from harnessx.processors.calls import Signature, one_line, signature, spoken
 class RunningNotes(Processor):
     """Keeps the latest result of each distinct tool call, and says them before the model answers.
 
-    Notes outlive the history: what a window dropped is still known.
+    Notes outlive the history: what a window dropped is still known. The newest note is the last, so
+    that what the model reads last is where things stand. Failed calls are not noted.
     """
 
     hooks = (Hook.AFTER_TOOL, Hook.BEFORE_MODEL)
@@ -33,7 +34,6 @@ class RunningNotes(Processor):
     ignore: Sequence[str] = ()
     """Tools of which no notes are taken."""
     _notes: dict[Signature, str] = field(default_factory=dict, init=False, repr=False)
-    _text: str = field(default="", init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.max_items < 1 or self.max_chars < 1:
@@ -41,22 +41,20 @@ class RunningNotes(Processor):
 
     async def process(self, event: ToolResultEvent | BeforeModelEvent) -> AsyncIterator[Event]:
         if isinstance(event, ToolResultEvent):
-            if event.call.name not in self.ignore:
+            if not event.is_error and event.call.name not in self.ignore:
                 self._note(event)
         elif self._notes:
-            if not self._text:
-                self._text = "\n".join(("Earlier in this task:", *self._notes.values()))
-            event = event.remind(self._text)
+            event = event.remind("\n".join(("Earlier in this task:", *self._notes.values())))
         yield event
 
     def _note(self, event: ToolResultEvent) -> None:
         call = event.call
         key = signature(call.name, call.arguments)
+        note = f"{spoken(call.name, call.arguments)}: {one_line(event.content, self.max_chars)}"
         self._notes.pop(key, None)
-        self._notes[key] = f"{spoken(call.name, call.arguments)}: {one_line(event.content, self.max_chars)}"
+        self._notes[key] = note
         if len(self._notes) > self.max_items:
             del self._notes[next(iter(self._notes))]
-        self._text = ""
 
 
 @dataclass

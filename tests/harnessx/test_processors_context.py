@@ -195,9 +195,10 @@ async def test_notes_keep_the_latest_result_of_each_call_newest_last():
     assert lines == ["go to shelf 1: You see nothing.", f"add x=1, y=[2]: {'3' * 29}…"]
 
 
-async def test_notes_are_not_taken_of_ignored_tools():
+async def test_notes_are_not_taken_of_ignored_tools_and_failures():
     notes = bound(RunningNotes(ignore=["commands"]))
     await one(notes, after_tool(ToolCall("c", "commands"), "go, take"))
+    await one(notes, after_tool(act("go"), "no such tool", is_error=True))
     assert (await one(notes, before_model(2))).appended is None
 
 
