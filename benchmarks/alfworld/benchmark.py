@@ -121,7 +121,8 @@ class AlfWorld:
     """
 
     name = "alfworld"
-    deterministic = True
+    recorded = True
+    tools = TOOLS
 
     def __init__(
         self, seed: int = 0, data: str | None = None, max_commands: int = 50, sealed: str | None = None

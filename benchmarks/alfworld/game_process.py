@@ -20,21 +20,17 @@ from typing import Any
 from benchmarks.alfworld.games import task_rule
 from benchmarks.alfworld.memo import install
 
-_PUT = re.compile(r"put (.+) (?:in/on|in|on|into|onto) (.+)")
-_MOVE = re.compile(r"move (.+) to (.+)")
+_PLACED = re.compile(r"(?:put (.+) (?:in/on|in|on|into|onto)|move (.+) to) (.+)")
 
 
 def in_dialect(command: str, admissible: Collection[str]) -> str:
     """``command`` in the words of this game: some releases say ``move X to Y``, some ``put X in/on Y``."""
-    if command in admissible:
-        return command
-    if match := _PUT.fullmatch(command):
-        other = f"move {match[1]} to {match[2]}"
-    elif match := _MOVE.fullmatch(command):
-        other = f"put {match[1]} in/on {match[2]}"
-    else:
-        return command
-    return other if other in admissible else command
+    if command not in admissible and (match := _PLACED.fullmatch(command)):
+        thing, place = match[1] or match[2], match[3]
+        for same in (f"move {thing} to {place}", f"put {thing} in/on {place}"):
+            if same in admissible:
+                return same
+    return command
 
 
 class Player:

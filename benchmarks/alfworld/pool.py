@@ -38,6 +38,7 @@ class GameProcess:
     def __init__(self) -> None:
         self.games = 0
         self.busy = False
+        """From a request until its answer is read: set by the pool, cleared by `ask`."""
         self._stderr = TemporaryFile()  # noqa: SIM115 (closed by end)
         self._child = subprocess.Popen(
             [sys.executable, "-P", "-m", "benchmarks.alfworld.game_process", str(translation_folder())],
@@ -64,7 +65,6 @@ class GameProcess:
         assert self._child.stdout is not None
         watchdog = threading.Timer(PATIENCE_S, self._child.kill)
         watchdog.daemon = True
-        self.busy = True
         watchdog.start()
         try:
             self._child.stdin.write(json.dumps(request) + "\n")
@@ -87,8 +87,11 @@ class GameProcess:
         self._stderr.close()
 
     def _obituary(self) -> str:
-        self._child.kill()
-        code = self._child.wait()
+        try:
+            code = self._child.wait(timeout=5)
+        except subprocess.TimeoutExpired:  # it closed its end and lives on
+            self._child.kill()
+            code = self._child.wait()
         self._stderr.seek(0)
         said = self._stderr.read().decode(errors="replace").strip().splitlines()
         return f"the ALFWorld game process ended with code {code}: {said[-1] if said else 'it said nothing'}"
@@ -110,6 +113,7 @@ class GamePool:
         """`GameProcess.ask`, off the event loop. A wait that is cancelled leaves ``process`` busy."""
         if self._threads is None:  # a child thinks on one core: more threads than cores would only queue
             self._threads = ThreadPoolExecutor((os.cpu_count() or 1) + 2, "alfworld")
+        process.busy = True
         return await asyncio.get_running_loop().run_in_executor(self._threads, process.ask, request)
 
     def release(self, process: GameProcess) -> None:
