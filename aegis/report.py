@@ -12,9 +12,7 @@ from aegis.views.terminal import exit_code
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m aegis.report", description="Render report.html of a run."
-    )
+    parser = argparse.ArgumentParser(prog="python -m aegis.report", description="Render report.html of a run.")
     parser.add_argument("run", help="run folder, e.g. results/<experiment>/<run>")
     arguments = parser.parse_args(argv)
     return exit_code(lambda: print(write(arguments.run)))

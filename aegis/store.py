@@ -14,9 +14,9 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,30 +26,20 @@ from aegis.audit import AuditTrail, sync_folder, whole_lines
 from aegis.lock import RunLock
 from harnessx.errors import UserError
 from harnessx.messages import canonical_json
+from harnessx.runner.cassette import Entry
 
 FORMAT = 1
 
 _SCHEMA = f"""
 BEGIN;
-CREATE TABLE IF NOT EXISTS rollout (key TEXT PRIMARY KEY, body TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS tape (
-    scope TEXT, key TEXT, origin TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (scope, key));
-CREATE TABLE IF NOT EXISTS world (
+CREATE TABLE IF NOT EXISTS rollout (key TEXT PRIMARY KEY, body TEXT NOT NULL, trajectory BLOB);
+CREATE TABLE IF NOT EXISTS recording (
     scope TEXT, key TEXT, origin TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (scope, key));
 CREATE TABLE IF NOT EXISTS memo (key TEXT PRIMARY KEY, body TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS identity (one INTEGER PRIMARY KEY CHECK (one = 1), body TEXT NOT NULL);
 PRAGMA user_version = {FORMAT};
 COMMIT;
 """
-
-
-@dataclass(frozen=True, slots=True)
-class TapeEntry:
-    """One recorded answer: ``key`` names the question, ``origin`` the rollout that first asked."""
-
-    key: str
-    origin: str
-    body: str
 
 
 class RunReader:
@@ -72,13 +62,15 @@ class RunReader:
         """Every (key, JSON text) in the order in which they were stored."""
         yield from self._db.execute("SELECT key, body FROM rollout ORDER BY rowid")
 
-    def tape(self, scope: str) -> list[TapeEntry]:
-        """The response cache of one (split, benchmark, task, attempt), oldest entry first."""
-        return self._entries("tape", scope)
+    def trajectory(self, key: str) -> str | None:
+        """The trajectory (JSONL) of a rollout, or None where it was not kept."""
+        row = self._db.execute("SELECT trajectory FROM rollout WHERE key = ?", (key,)).fetchone()
+        return None if row is None or row[0] is None else zlib.decompress(row[0]).decode()
 
-    def world(self, scope: str) -> list[TapeEntry]:
-        """The recorded environment results of one scope, oldest entry first."""
-        return self._entries("world", scope)
+    def recordings(self, scope: str) -> list[Entry]:
+        """What was recorded in a scope (responses or environment results), oldest entry first."""
+        rows = self._db.execute("SELECT key, origin, body FROM recording WHERE scope = ? ORDER BY rowid", (scope,))
+        return [Entry(*row) for row in rows]
 
     def memo(self, key: str) -> str | None:
         """A meta-agent's answer, or None."""
@@ -103,12 +95,6 @@ class RunReader:
     def _one(self, sql: str, parameters: Sequence[str]) -> str | None:
         row = self._db.execute(sql, parameters).fetchone()
         return None if row is None else str(row[0])
-
-    def _entries(self, table: str, scope: str) -> list[TapeEntry]:
-        rows = self._db.execute(
-            f"SELECT key, origin, body FROM {table} WHERE scope = ? ORDER BY rowid", (scope,)
-        )
-        return [TapeEntry(*row) for row in rows]
 
 
 class RunStore(RunReader):
@@ -146,9 +132,7 @@ class RunStore(RunReader):
                 undo.pop_all()
                 return store
         except OSError as error:
-            raise UserError(
-                f"cannot write the run folder {path}: {error.strerror}; set another run.dir"
-            ) from error
+            raise UserError(f"cannot write the run folder {path}: {error.strerror}; set another run.dir") from error
 
     @staticmethod
     def read(path: Path) -> RunReader:
@@ -175,32 +159,19 @@ class RunStore(RunReader):
             raise no_run
         return RunReader(path, db)
 
-    def put_rollout(
-        self,
-        key: str,
-        body: str,
-        *,
-        tape: Mapping[str, Sequence[TapeEntry]] | None = None,
-        world: Mapping[str, Sequence[TapeEntry]] | None = None,
-    ) -> None:
-        """Store a finished rollout together with what it recorded (scope -> entries), in one commit."""
-        self._write(
-            (_PUT_ENTRY.format("tape"), _rows(tape or {})),
-            (_PUT_ENTRY.format("world"), _rows(world or {})),
-            (_PUT_BODY.format("rollout"), [(key, body)]),
-        )
+    def put_rollout(self, key: str, body: str, trajectory: str | None = None) -> None:
+        """Store a finished rollout; its trajectory, where one is given, is kept compressed."""
+        packed = None if trajectory is None else zlib.compress(trajectory.encode(), 1)
+        self._write((_PUT_ROLLOUT, [(key, body, packed)]))
 
-    def put_tape(self, scope: str, entries: Sequence[TapeEntry]) -> None:
-        """Record responses, in one commit."""
-        self._write((_PUT_ENTRY.format("tape"), _rows({scope: entries})))
-
-    def put_world(self, scope: str, entries: Sequence[TapeEntry]) -> None:
-        """Record environment results, in one commit."""
-        self._write((_PUT_ENTRY.format("world"), _rows({scope: entries})))
+    def put_recordings(self, scopes: Mapping[str, Iterable[Entry]]) -> None:
+        """Record responses and environment results (scope -> entries), in one commit."""
+        rows = [(scope, e.key, e.origin, e.body) for scope, entries in scopes.items() for e in entries]
+        self._write((_PUT_RECORDING, rows))
 
     def put_memo(self, key: str, body: str) -> None:
         """Record a meta-agent's answer."""
-        self._write((_PUT_BODY.format("memo"), [(key, body)]))
+        self._write((_PUT_MEMO, [(key, body)]))
 
     def write_text(self, relative_path: str, text: str) -> None:
         """Replace one artifact file, creating parent folders. Readers see the old or the new one.
@@ -242,7 +213,7 @@ class RunStore(RunReader):
         self._trail.close()
         self._lock.release()
 
-    def _write(self, *statements: tuple[str, Sequence[tuple[str, ...]]]) -> None:
+    def _write(self, *statements: tuple[str, Sequence[tuple[object, ...]]]) -> None:
         """All statements in one transaction."""
         try:
             with self._db:
@@ -252,12 +223,10 @@ class RunStore(RunReader):
             raise UserError(f"cannot write {self.path / 'run.db'}: {error}") from error
 
 
-_PUT_BODY = "INSERT OR IGNORE INTO {} (key, body) VALUES (?, ?)"
-_PUT_ENTRY = "INSERT OR IGNORE INTO {} (scope, key, origin, body) VALUES (?, ?, ?, ?)"
-
-
-def _rows(tapes: Mapping[str, Iterable[TapeEntry]]) -> list[tuple[str, ...]]:
-    return [(scope, e.key, e.origin, e.body) for scope, entries in tapes.items() for e in entries]
+_PUT_ROLLOUT = """INSERT INTO rollout (key, body, trajectory) VALUES (?, ?, ?)
+    ON CONFLICT (key) DO UPDATE SET trajectory = excluded.trajectory WHERE trajectory IS NULL"""
+_PUT_MEMO = "INSERT OR IGNORE INTO memo (key, body) VALUES (?, ?)"
+_PUT_RECORDING = "INSERT OR IGNORE INTO recording (scope, key, origin, body) VALUES (?, ?, ?, ?)"
 
 
 def _connect(file: Path) -> sqlite3.Connection:
@@ -276,9 +245,7 @@ def _format(file: Path, db: sqlite3.Connection) -> int:
     """The format of a run.db, 0 where nothing was written yet. Raises UserError for another one."""
     version = int(db.execute("PRAGMA user_version").fetchone()[0])
     if version not in (0, FORMAT):
-        raise UserError(
-            f"{file} has format {version}, this version reads {FORMAT}: use the one that wrote it"
-        )
+        raise UserError(f"{file} has format {version}, this version reads {FORMAT}: use the one that wrote it")
     return version
 
 

@@ -51,9 +51,7 @@ class Agent:
         rollout = Rollout(self.harness, task, attempt, seed)
         contents = self.harness.slots.tracer == "full"
         if trajectory is None:
-            return await run_rollout(
-                rollout, self._models, environment, verifier, execute=self._execute, tape=tape
-            )
+            return await run_rollout(rollout, self._models, environment, verifier, execute=self._execute, tape=tape)
         path = Path(trajectory)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8") as file:

@@ -59,9 +59,7 @@ def coding() -> HarnessConfig:
                 "smallest change that solves it, in the style of the code around it, and run the tests that "
                 "cover it."
             ),
-            ToolPolicy(
-                deny=[r"\brm\s+-\w*[rf]\w*\s+/(?:\s|\*|\)|$)", r"\bgit\s+push\b", r"\bmkfs\b", r":\(\)\s*\{"]
-            ),
+            ToolPolicy(deny=[r"\brm\s+-\w*[rf]\w*\s+/(?:\s|\*|\)|$)", r"\bgit\s+push\b", r"\bmkfs\b", r":\(\)\s*\{"]),
             ToolResultTruncation(max_chars=8000),
             Checklist(
                 items=[

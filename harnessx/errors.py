@@ -98,9 +98,7 @@ class ContractViolation(HarnessxError):
 
     def __init__(self, processor: str, hook: str, field: str, detail: str = "") -> None:
         self.processor, self.hook, self.field = processor, hook, field
-        super().__init__(
-            f"{processor} broke the contract of {hook}: {field}" + (f" ({detail})" if detail else "")
-        )
+        super().__init__(f"{processor} broke the contract of {hook}: {field}" + (f" ({detail})" if detail else ""))
 
 
 class Interrupt(HarnessxError):

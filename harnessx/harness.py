@@ -386,9 +386,7 @@ def _group_problems(traits: list[Traits]) -> list[str]:
         if t.group is not None:
             members.setdefault(t.group, []).append(t.name)
     taken = {group: names for group, names in members.items() if len(names) > 1}
-    return [
-        f"group {group!r} admits one processor, not {' and '.join(names)}" for group, names in taken.items()
-    ]
+    return [f"group {group!r} admits one processor, not {' and '.join(names)}" for group, names in taken.items()]
 
 
 def _canonical_order(traits: list[Traits]) -> list[int]:

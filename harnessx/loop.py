@@ -92,9 +92,7 @@ class Ending:
 class RunLoop:
     """One rollout of one harness. Not reusable."""
 
-    def __init__(
-        self, harness: HarnessConfig, episode: Episode, port: Port, *, allow_assets: bool = False
-    ) -> None:
+    def __init__(self, harness: HarnessConfig, episode: Episode, port: Port, *, allow_assets: bool = False) -> None:
         self._episode, self._port = episode, port
         self._limit = harness.slots.limits.steps
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
@@ -260,9 +258,7 @@ class RunLoop:
         if self._before_tool:
             events = await self._before_tool.run(events[0])
             if not events:
-                return await self._result(
-                    step, call, [ToolResult("The call was blocked and did not run.", True)]
-                )
+                return await self._result(step, call, [ToolResult("The call was blocked and did not run.", True)])
         results = []
         for event in events:
             if not event.approved:
@@ -338,9 +334,7 @@ class RunLoop:
             self._own[tool.name] = tool
         offered = {**exposed, **{name: tool.schema() for name, tool in self._own.items()}}
         return {
-            name: replace(schema, description=registry.describe[name])
-            if name in registry.describe
-            else schema
+            name: replace(schema, description=registry.describe[name]) if name in registry.describe else schema
             for name, schema in offered.items()
         }
 
@@ -358,9 +352,7 @@ def _numbered(step: int, parts: list[ModelResponse]) -> ModelResponse:
     if len(parts) > 1:
         calls = tuple(call for part in parts for call in part.tool_calls)
         merged = replace(merged, content="\n".join(p.content for p in parts), tool_calls=calls)
-    if all(call.id for call in merged.tool_calls) and len({c.id for c in merged.tool_calls}) == len(
-        merged.tool_calls
-    ):
+    if all(call.id for call in merged.tool_calls) and len({c.id for c in merged.tool_calls}) == len(merged.tool_calls):
         return merged
     calls = tuple(replace(call, id=f"call_{step}_{i}") for i, call in enumerate(merged.tool_calls))
     return replace(merged, tool_calls=calls)

@@ -135,9 +135,7 @@ class Conversation(Sequence[Message]):
         self._tail: tuple[Message, ...] = ()
 
     @classmethod
-    def _view(
-        cls, log: list[Message], chain: list[bytes], size: int, tail: tuple[Message, ...] = ()
-    ) -> Conversation:
+    def _view(cls, log: list[Message], chain: list[bytes], size: int, tail: tuple[Message, ...] = ()) -> Conversation:
         view = cls.__new__(cls)
         view._log, view._chain, view._size, view._tail = log, chain, size, tail
         return view
@@ -245,9 +243,7 @@ class ToolSchema:
 
     name: str
     description: str = ""
-    parameters: Mapping[str, Any] = field(
-        default_factory=lambda: {"type": "object", "properties": {}}, hash=False
-    )
+    parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}}, hash=False)
 
     def to_json(self) -> dict[str, Any]:
         """The schema as a JSON object."""

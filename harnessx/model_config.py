@@ -93,8 +93,7 @@ class Models:
         self.roles = tuple(config.roles)
         self._sampling = config.sampling or None
         self._chains = {
-            role: (get(ref), *(get(r) for r in config.fallback.get(role, ())))
-            for role, ref in config.roles.items()
+            role: (get(ref), *(get(r) for r in config.fallback.get(role, ()))) for role, ref in config.roles.items()
         }
         self._digests = {role: ",".join(m.digest for m in chain) for role, chain in self._chains.items()}
 

@@ -71,9 +71,7 @@ class Score:
 class Verifier(Protocol):
     """Judges a finished rollout, with access to the environment's final state."""
 
-    async def score(
-        self, task: Task, answer: str, environment: Environment | None, record: Trajectory
-    ) -> Score:
+    async def score(self, task: Task, answer: str, environment: Environment | None, record: Trajectory) -> Score:
         """Score one rollout, whatever ended it."""
         ...
 

@@ -55,9 +55,7 @@ class PairedTest:
     same level and a higher cap, as long as both harnesses, the model and the tasks are unchanged.
     """
 
-    def __init__(
-        self, alpha: float, *, cap: int, min_pairs: int = 1, look_every: int = 1, mei: float = MEI
-    ) -> None:
+    def __init__(self, alpha: float, *, cap: int, min_pairs: int = 1, look_every: int = 1, mei: float = MEI) -> None:
         if not 0 < alpha < 1:
             raise ValueError(f"an error level lies in (0, 1), not {alpha}")
         if look_every < 1 or cap < 1 or cap % look_every:
@@ -107,15 +105,11 @@ class PairedTest:
         self._superiority.update(0 if incumbent is False else -1)
 
     def _look(self) -> None:
-        look = Look(
-            self._pairs, self._wins, self._losses, self._missing, self.e_value, self._futility.e_value
-        )
+        look = Look(self._pairs, self._wins, self._losses, self._missing, self.e_value, self._futility.e_value)
         self.trace.append(look)
         arm, missing = max(self._missing_by_arm.items(), key=lambda item: item[1])
         if missing > max(1.0, MISSING_LIMIT * look.pairs):
-            self._end(
-                Verdict.UNDECIDED, f"{missing} of {look.pairs} pairs missing in the {arm} arm, over 2 %"
-            )
+            self._end(Verdict.UNDECIDED, f"{missing} of {look.pairs} pairs missing in the {arm} arm, over 2 %")
         elif look.pairs < min(self.min_pairs, self.cap):
             return
         elif look.e_value >= 1 / self.alpha:

@@ -138,9 +138,7 @@ def _series(at: Sequence[tuple[float, Interval | None]], y: Scale, class_: str, 
     parts = [tag("polyline", points=path, class_=f"series {class_}")] if len(known) > 1 else []
     for x, interval in known:
         parts.append(_line(x, y(interval.lo), x, y(interval.hi), f"whisker {class_}"))
-        parts.append(
-            _dot(x, y(interval.mean), 4.0, class_, f"{name} {percent(interval)} ({bounds(interval)})")
-        )
+        parts.append(_dot(x, y(interval.mean), 4.0, class_, f"{name} {percent(interval)} ({bounds(interval)})"))
     return parts
 
 
@@ -171,11 +169,7 @@ def lineage(generations: Sequence[Generation], tags: Mapping[str, str]) -> Html:
         if generation.parent in place:
             above, beside = place[generation.parent]
             start, top = 16 + beside * lane_width, 20 + above * row
-            turn = (
-                f"C{start:.1f} {y:.1f} {x:.1f} {top:.1f} {x:.1f} {y:.1f}"
-                if beside != lane
-                else f"L{x:.1f} {y:.1f}"
-            )
+            turn = f"C{start:.1f} {y:.1f} {x:.1f} {top:.1f} {x:.1f} {y:.1f}" if beside != lane else f"L{x:.1f} {y:.1f}"
             parts.insert(0, tag("path", d=f"M{start:.1f} {top:.1f}{turn}", class_="edge"))
         parts.append(_dot(x, y, 6.0, "node" if generation.parent in place else "node root"))
         parts.append(_generation_text(generation, text_at, y + 4.5, tags.get(generation.digest, "")))
@@ -207,9 +201,7 @@ def task_grid(scoreboard: Scoreboard, cluster: str, tasks: Sequence[str]) -> Htm
                 if rate is None
                 else {"class_": "cell", "fill_opacity": f"{0.06 + 0.94 * rate:.2f}"}
             )
-            said = f"{task} · round {record.round} · " + (
-                "not run" if rate is None else f"{100 * rate:.0f} %"
-            )
+            said = f"{task} · round {record.round} · " + ("not run" if rate is None else f"{100 * rate:.0f} %")
             parts.append(
                 tag(
                     "rect",

@@ -35,9 +35,7 @@ def table(runs: Sequence[RunFolder]) -> Table:
     """One row a run: sealed scores with 95 % intervals, edits shipped of proposed, and costs."""
     from rich.table import Table
 
-    result = Table(
-        title="Sealed tasks, mean and 95 % interval", title_justify="left", box=None, padding=(0, 2, 0, 0)
-    )
+    result = Table(title="Sealed tasks, mean and 95 % interval", title_justify="left", box=None, padding=(0, 2, 0, 0))
     result.add_column("run")
     for name in COLUMNS:
         result.add_column(name, justify="right", no_wrap=True)

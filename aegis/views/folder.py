@@ -61,9 +61,7 @@ class RunFolder:
             summary=_record(Summary, path / "summary.json"),
             curves=_record(Curves, path / "curves.json") or Curves(),
             scoreboard=_record(Scoreboard, path / "scoreboard.json") or Scoreboard(),
-            candidates=tuple(
-                {c.id: c for c in _lines(CandidateRecord, path / "data/candidates.jsonl")}.values()
-            ),
+            candidates=tuple({c.id: c for c in _lines(CandidateRecord, path / "data/candidates.jsonl")}.values()),
             rounds=tuple({r.round: r for r in _lines(RoundRecord, path / "data/rounds.jsonl")}.values()),
             generations=tuple(_list(Generation, path / "data/generations.json")),
             sealed=_record(SealedRates, path / "data/sealed.json"),

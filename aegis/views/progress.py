@@ -46,9 +46,7 @@ class Progress:
         if self._stream.isatty():
             from rich.live import Live
 
-            self._live = Live(
-                console=self._console(), get_renderable=self._view, refresh_per_second=8, transient=True
-            )
+            self._live = Live(console=self._console(), get_renderable=self._view, refresh_per_second=8, transient=True)
             self._live.start()
         return self
 

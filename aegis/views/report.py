@@ -124,9 +124,7 @@ def _curve(run: RunFolder) -> Html | None:
         ("ship", bool(shipped)),
     ]
     legend = (join(tag("span", class_=f"key {key}"), wording.KEYS[key]) for key, there in keys if there)
-    picture = tag(
-        "div", charts.learning_curve(run.curves.rounds, sealed, shipped), class_="scroll", tabindex=0
-    )
+    picture = tag("div", charts.learning_curve(run.curves.rounds, sealed, shipped), class_="scroll", tabindex=0)
     caption = tag("figcaption", *legend, tag("br"), wording.CURVE)
     return _section("Learning curve", tag("figure", picture, caption))
 
@@ -139,9 +137,7 @@ def _edits(run: RunFolder) -> Html | None:
     rest = [c for c in run.candidates if c.verdict is not Decision.SHIP]
     return join(
         _section("Edits that shipped", _candidates(shipped, reach)),
-        _section(
-            "Edits that did not ship", _candidates(rest, reach), tag("p", wording.CANDIDATES, class_="note")
-        ),
+        _section("Edits that did not ship", _candidates(rest, reach), tag("p", wording.CANDIDATES, class_="note")),
     )
 
 
@@ -167,9 +163,7 @@ def _candidate_row(candidate: CandidateRecord, reach: float) -> Html:
     made = calls.incumbent.made + calls.candidate.made
     replayed = calls.incumbent.replayed + calls.candidate.replayed
     needed = (
-        None
-        if not candidate.alpha or candidate.e_value is None
-        else f"of {notation.significant(1 / candidate.alpha)}"
+        None if not candidate.alpha or candidate.e_value is None else f"of {notation.significant(1 / candidate.alpha)}"
     )
     difference = join(notation.UNSCORED)
     if candidate.difference is not None:
@@ -229,9 +223,7 @@ def _grid(run: RunFolder) -> Html | None:
         ordered = sorted(tasks, key=lambda task: (mean(task), task))
         heading = tag("h3", cluster, tag("small", f"  {len(tasks)} tasks"))
         blocks.append(tag("div", heading, charts.task_grid(run.scoreboard, cluster, ordered), tabindex=0))
-    return _section(
-        "Task by task", tag("p", wording.GRID, class_="note"), tag("div", *blocks, class_="clusters")
-    )
+    return _section("Task by task", tag("p", wording.GRID, class_="note"), tag("div", *blocks, class_="clusters"))
 
 
 def _cost(run: RunFolder) -> Html | None:

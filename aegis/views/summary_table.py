@@ -27,9 +27,7 @@ def summary_table(summary: Summary) -> Group:
         style = "bold" if name == "sealed" else ""
         scores.add_row(name, *map(notation.rate, rates), notation.gain(split.difference), n, style=style)
     shipped = summary.having(Decision.SHIP)
-    lines = [
-        Text(f"{len(shipped)} of {len(summary.candidates)} edits shipped in {summary.rounds} rounds", "bold")
-    ]
+    lines = [Text(f"{len(shipped)} of {len(summary.candidates)} edits shipped in {summary.rounds} rounds", "bold")]
     lines += [Text(f"  {c.id}  {c.title} ({', '.join(c.bucket)})") for c in shipped]
     return Group(scores, Text(), *lines, Text(), Text(cost(summary)), Text(times(summary), "dim"))
 

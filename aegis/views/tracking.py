@@ -60,9 +60,7 @@ def project(run_dir: Path | str, tracking: Tracking) -> str:
             _, said = child.communicate(timeout=tracking.timeout)
         except subprocess.TimeoutExpired:
             os.killpg(child.pid, signal.SIGKILL)
-            return (
-                f"W&B tracking took longer than {tracking.timeout:g} s and was stopped; the run is unaffected"
-            )
+            return f"W&B tracking took longer than {tracking.timeout:g} s and was stopped; the run is unaffected"
     if child.returncode == 0:
         return ""
     last = (said.strip() or f"exit code {child.returncode}").splitlines()[-1]
@@ -89,9 +87,7 @@ def _write(root: Path, tracking: Tracking) -> None:
     folder = RunFolder.read(root)
     if tracking.mode == "offline" and (root / "wandb").is_dir():
         shutil.rmtree(root / "wandb")
-    settings = wandb.Settings(
-        console="off", silent=True, disable_git=True, save_code=False, x_disable_stats=True
-    )
+    settings = wandb.Settings(console="off", silent=True, disable_git=True, save_code=False, x_disable_stats=True)
     with wandb.init(
         project=tracking.project,
         dir=str(root),
@@ -137,9 +133,7 @@ def _generations(run: Run, folder: RunFolder) -> None:
     import wandb
 
     columns: list[str | int] = ["round", "candidate", "bucket", "title", "digest", "parent"]
-    rows = [
-        [g.round, g.candidate, ", ".join(g.bucket), g.title, g.digest, g.parent] for g in folder.generations
-    ]
+    rows = [[g.round, g.candidate, ", ".join(g.bucket), g.title, g.digest, g.parent] for g in folder.generations]
     run.log({"generations": wandb.Table(columns=columns, data=rows)})
 
 

@@ -90,9 +90,7 @@ def why(run_dir: Path | str, where: str) -> Origin:
     return origin
 
 
-def _history(
-    run: RunFolder, lineage: list[Generation]
-) -> Iterator[tuple[Generation, CandidateRecord, Operation]]:
+def _history(run: RunFolder, lineage: list[Generation]) -> Iterator[tuple[Generation, CandidateRecord, Operation]]:
     """Every operation that made the lineage, newest first.
 
     Raises:
@@ -103,9 +101,7 @@ def _history(
         if not generation.candidate:
             continue
         if generation.candidate not in candidates:
-            raise UserError(
-                f"{run.path}/data/candidates.jsonl has no {generation.candidate}, which made a harness"
-            )
+            raise UserError(f"{run.path}/data/candidates.jsonl has no {generation.candidate}, which made a harness")
         candidate = candidates[generation.candidate]
         for operation in reversed(Edit.from_json(candidate.edit).operations):
             yield generation, candidate, operation

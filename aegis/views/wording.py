@@ -115,8 +115,7 @@ def _gate(summary: Summary) -> str:
             "noise, and it turns an identical copy away as often as chance flips a task."
         )
     test = (
-        "A candidate ships only by a paired test on fresh attempts of validation tasks, valid whenever "
-        "it stops."
+        "A candidate ships only by a paired test on fresh attempts of validation tasks, valid whenever it stops."
         if summary.gate == "paired"
         else f"The gate is {summary.gate}."
     )

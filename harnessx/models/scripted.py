@@ -40,9 +40,7 @@ class Scripted:
         turn = 0 if self.loop and len(self._answers) == 1 else _turns(request)
         if turn >= len(self._answers):
             if not self.loop or not self._answers:
-                raise ModelFailure(
-                    f"the script has {len(self._answers)} lines, line {turn + 1} was asked for"
-                )
+                raise ModelFailure(f"the script has {len(self._answers)} lines, line {turn + 1} was asked for")
             turn = len(self._answers) - 1
         return self._answers[turn]
 

@@ -35,9 +35,7 @@ def spoken(name: str, arguments: Mapping[str, Any], limit: int = 200) -> str:
 
     A sole argument that is itself a command stands alone; else the tool's name comes first.
     """
-    values = [
-        (key, value if isinstance(value, str) else canonical_json(value)) for key, value in arguments.items()
-    ]
+    values = [(key, value if isinstance(value, str) else canonical_json(value)) for key, value in arguments.items()]
     if len(values) == 1:
         key, value = values[0]
         text = value if key in _COMMAND_KEYS else f"{name} {value}"

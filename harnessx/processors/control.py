@@ -81,9 +81,7 @@ class LoopDetection(Processor):
         counts[seen] = counts.get(seen, 0) + 1
         if counts[seen] >= self.repeats:
             call = _spoken(seen)
-            return (
-                f"Do not {call} again: it has given the same result {self.repeats} times. Do something else."
-            )
+            return f"Do not {call} again: it has given the same result {self.repeats} times. Do something else."
         if len(set(cycle)) > 1:
             calls = _quoted(cycle)
             return f"You are going round in a circle, with the same results: {calls}. Do not repeat it."

@@ -18,7 +18,10 @@ _QUESTION = (
 
 @dataclass
 class SelfVerification(Processor):
-    """Withholds a final answer once, and asks the model to check it against the goal and the evidence."""
+    """Withholds a final answer once, and asks the model to check it against the goal and the evidence.
+
+    An answer at the last step is not withheld: there would be no step left to give it again.
+    """
 
     hooks = (Hook.BEFORE_MODEL, Hook.AFTER_MODEL)
     group = "verification"
@@ -32,30 +35,33 @@ class SelfVerification(Processor):
     goal_pattern: str = GOAL
     """Regular expression of the line with the goal; where none matches, the prompt's last paragraph is it."""
     _goal: str = field(default="", init=False, repr=False)
+    _last_step: int = field(default=0, init=False, repr=False)
     _checks: int = field(default=0, init=False, repr=False)
     _pending: str = field(default="", init=False, repr=False)
 
     def bind(self, ctx: Context) -> None:
         super().bind(ctx)
         self._goal = one_line(goal_of(ctx.prompt, self.goal_pattern), 600)
+        self._last_step = ctx.slots["limits"].steps
 
     async def process(self, event: BeforeModelEvent | ModelResponseEvent) -> AsyncIterator[Event]:
         if isinstance(event, BeforeModelEvent):
             if self._pending:
                 event, self._pending = event.remind(self._pending), ""
-        elif not event.tool_calls and self._checks < self.max_checks:
+        elif not event.tool_calls and self._checks < self.max_checks and event.step < self._last_step:
             self._checks += 1
             answer = one_line(event.content, 600)
-            self._pending = (
-                f'The task: {self._goal}\nYour final answer would be: "{answer}".\n{self.question}'
-            )
+            self._pending = f'The task: {self._goal}\nYour final answer would be: "{answer}".\n{self.question}'
             return
         yield event
 
 
 @dataclass
 class Checklist(Processor):
-    """Puts a list of things to check before the model: now and then, and before it may finish."""
+    """Puts a list of things to check before the model: now and then, and before it may finish.
+
+    An answer at the last step is not withheld.
+    """
 
     hooks = (Hook.BEFORE_MODEL, Hook.AFTER_MODEL)
     group = "checklist"
@@ -69,19 +75,25 @@ class Checklist(Processor):
     before_finishing: bool = True
     """Whether the first final answer is withheld for the list."""
     _text: str = field(init=False, repr=False)
+    _last_step: int = field(default=0, init=False, repr=False)
     _due: bool = field(default=False, init=False, repr=False)
-    _asked: bool = field(default=False, init=False, repr=False)
+    _may_ask: bool = field(default=True, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.items or self.every < 0:
             raise ValueError("'items' must not be empty and 'every' not negative")
+        self._may_ask = self.before_finishing
         self._text = "\n".join(("Check, one by one:", *(f"- {item}" for item in self.items)))
+
+    def bind(self, ctx: Context) -> None:
+        super().bind(ctx)
+        self._last_step = ctx.slots["limits"].steps
 
     async def process(self, event: BeforeModelEvent | ModelResponseEvent) -> AsyncIterator[Event]:
         if isinstance(event, BeforeModelEvent):
             if self._due or (self.every and event.step % self.every == 0):
                 event, self._due = event.remind(self._text), False
-        elif self.before_finishing and not self._asked and not event.tool_calls:
-            self._asked = self._due = True
+        elif not event.tool_calls and self._may_ask and event.step < self._last_step:
+            self._may_ask, self._due = False, True
             return
         yield event

@@ -42,9 +42,7 @@ class ModelRouter(Processor):
         for rule in self.rules:
             if "role" not in rule or not rule.keys() <= _RULE_KEYS:
                 raise ValueError(f"a rule has 'role' and perhaps 'from_step', 'failures'; not {dict(rule)}")
-            self._rules.append(
-                (int(rule.get("from_step", 0)), int(rule.get("failures", 0)), str(rule["role"]))
-            )
+            self._rules.append((int(rule.get("from_step", 0)), int(rule.get("failures", 0)), str(rule["role"])))
 
     async def process(self, event: StepStartEvent | ToolResultEvent) -> AsyncIterator[Event]:
         if isinstance(event, ToolResultEvent):

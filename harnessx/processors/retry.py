@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from harnessx.hooks import BeforeModelEvent, Event, Hook, ModelResponseEvent, StepStartEvent
-from harnessx.processor import Dimension, Processor
+from harnessx.processor import Context, Dimension, Processor
 from harnessx.processors.calls import any_of, one_line
 
 
@@ -15,7 +15,7 @@ from harnessx.processors.calls import any_of, one_line
 class ParseRetry(Processor):
     """Withholds an answer without a tool call that is no final answer either, and says what was wrong.
 
-    With ``final_markers``, an answer is final if it contains one of them. Without, it is final unless
+    An answer at the last step goes through. With ``final_markers``, an answer is final if it contains one of them. Without, it is final unless
     it is empty, writes a call to an offered tool in its text, or matches one of ``intents``.
     """
 
@@ -32,15 +32,18 @@ class ParseRetry(Processor):
     """Regular expressions (case does not matter) of texts that announce an action."""
     _tools: tuple[str, ...] = field(default=(), init=False, repr=False)
     _wanted: re.Pattern[str] = field(init=False, repr=False)
+    _last_step: int = field(default=0, init=False, repr=False)
     _retries: int = field(default=0, init=False, repr=False)
     _pending: str = field(default="", init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._wanted = self._pattern()
 
-    async def process(
-        self, event: StepStartEvent | BeforeModelEvent | ModelResponseEvent
-    ) -> AsyncIterator[Event]:
+    def bind(self, ctx: Context) -> None:
+        super().bind(ctx)
+        self._last_step = ctx.slots["limits"].steps
+
+    async def process(self, event: StepStartEvent | BeforeModelEvent | ModelResponseEvent) -> AsyncIterator[Event]:
         match event:
             case StepStartEvent():
                 if event.tools != self._tools:
@@ -52,7 +55,7 @@ class ParseRetry(Processor):
             case ModelResponseEvent():
                 if event.tool_calls or self._is_final(event.content):
                     self._retries = 0
-                elif self._retries < self.max_retries:
+                elif self._retries < self.max_retries and event.step < self._last_step:
                     self._retries += 1
                     self._pending = self._complaint(event.content)
                     return

@@ -33,9 +33,7 @@ class ToolFilter(Processor):
         if event.tools != self._offered:
             self._offered = event.tools
             self._kept = tuple(
-                name
-                for name in event.tools
-                if name not in self.deny and (not self.allow or name in self.allow)
+                name for name in event.tools if name not in self.deny and (not self.allow or name in self.allow)
             )
         yield event if self._kept == event.tools else replace(event, tools=self._kept)
 
@@ -145,18 +143,12 @@ def _same(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
 def _unwrapped(arguments: dict[str, Any], properties: Mapping[str, Any]) -> dict[str, Any]:
     if len(arguments) == 1:
         key, value = next(iter(arguments.items()))
-        if (
-            key in ("arguments", "parameters", "args", "kwargs")
-            and key not in properties
-            and isinstance(value, dict)
-        ):
+        if key in ("arguments", "parameters", "args", "kwargs") and key not in properties and isinstance(value, dict):
             return value
     return arguments
 
 
-def _keyed(
-    arguments: dict[str, Any], properties: Mapping[str, Any], required: Sequence[str]
-) -> dict[str, Any]:
+def _keyed(arguments: dict[str, Any], properties: Mapping[str, Any], required: Sequence[str]) -> dict[str, Any]:
     unknown = [key for key in arguments if key not in properties]
     if not unknown:
         return arguments

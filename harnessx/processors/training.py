@@ -58,9 +58,7 @@ def _row(message: Message) -> dict[str, Any]:
             "type": "function",
             "function": {
                 "name": call.name,
-                "arguments": json.dumps(dict(call.arguments), ensure_ascii=False)
-                if call.raw is None
-                else call.raw,
+                "arguments": json.dumps(dict(call.arguments), ensure_ascii=False) if call.raw is None else call.raw,
             },
         }
         for call in message.tool_calls
@@ -102,9 +100,7 @@ def training_rows(trajectory: Trajectory) -> Iterator[dict[str, Any]]:
             }
 
 
-def export_dataset(
-    trajectories: Iterable[Trajectory], path: Path | str, *, min_reward: float | None = None
-) -> Path:
+def export_dataset(trajectories: Iterable[Trajectory], path: Path | str, *, min_reward: float | None = None) -> Path:
     """Write trajectories as a Hugging Face dataset on disk, for RL (all) or SFT (``min_reward``).
 
     The columns are those of `training_rows`; ``task`` is the GRPO group, whatever the harness.
@@ -124,9 +120,7 @@ def export_dataset(
     ]
     if not rows:
         bound = "" if min_reward is None else f" with a reward of at least {min_reward}"
-        raise UserError(
-            f"nothing to write to {path}: no scored trajectory{bound} has an answer; score some first"
-        )
+        raise UserError(f"nothing to write to {path}: no scored trajectory{bound} has an answer; score some first")
     Dataset.from_list(rows, features=_features()).save_to_disk(str(path))
     return Path(path)
 

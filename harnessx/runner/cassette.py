@@ -94,9 +94,7 @@ class RecordedWorld:
     score of a final prefix is recorded too: a rollout that only repeats needs no world at all.
     """
 
-    def __init__(
-        self, real: Callable[[], Environment], tools: tuple[ToolSchema, ...], cassette: Cassette
-    ) -> None:
+    def __init__(self, real: Callable[[], Environment], tools: tuple[ToolSchema, ...], cassette: Cassette) -> None:
         self.tools = tools
         self._make, self._cassette = real, cassette
         self._real: Environment | None = None
@@ -174,9 +172,7 @@ class RecordedVerifier:
     def __init__(self, verifier: Verifier) -> None:
         self._verifier = verifier
 
-    async def score(
-        self, task: Task, answer: str, environment: Environment | None, record: Trajectory
-    ) -> Score:
+    async def score(self, task: Task, answer: str, environment: Environment | None, record: Trajectory) -> Score:
         """The recorded score, or the real verifier's."""
         assert isinstance(environment, RecordedWorld)
         known = environment.recorded_score(answer)

@@ -169,9 +169,7 @@ class Host:
 
     async def _answer(self, request: ModelRequest, path: str) -> tuple[ModelResponse, str, bool]:
         if request.role not in self._models.roles:
-            raise Failure(
-                Source.PROCESSOR, f"no role {request.role!r}; roles: {', '.join(self._models.roles)}"
-            )
+            raise Failure(Source.PROCESSOR, f"no role {request.role!r}; roles: {', '.join(self._models.roles)}")
         context = self._contexts.get(path)
         if context is None:
             context = CallContext(self._seed, self.record.task_id, self.record.attempt, path)
@@ -196,9 +194,7 @@ class Host:
         with boundary(Source.MODEL):
             return await self._models.complete(request, context)
 
-    def _observe(
-        self, request: ModelRequest, path: str, response: ModelResponse, key: str, replayed: bool
-    ) -> None:
+    def _observe(self, request: ModelRequest, path: str, response: ModelResponse, key: str, replayed: bool) -> None:
         messages = request.messages
         before = self._previous.get(path)
         kept = 0 if before is None else messages.shared_prefix(before)

@@ -92,8 +92,6 @@ def code_hash() -> str:
     return tree.hexdigest()
 
 
-def rollout_key(
-    harness: str, model: str, benchmark: str, split: str, task: str, attempt: int, seed: int
-) -> str:
+def rollout_key(harness: str, model: str, benchmark: str, split: str, task: str, attempt: int, seed: int) -> str:
     """The identity of a rollout (digests in, digest out): the same key is not run twice."""
     return digest_of([harness, model, benchmark, split, task, attempt, seed, code_hash()])

@@ -118,9 +118,7 @@ class Lane:
             try:
                 environment, verifier = self._world(rollout, frame.get("world", ()))
             except Failure as failure:
-                record = Trajectory(
-                    rollout.task.id, rollout.attempt, rollout.harness.digest, error=str(failure)
-                )
+                record = Trajectory(rollout.task.id, rollout.attempt, rollout.harness.digest, error=str(failure))
             else:
                 record = await run_rollout(
                     rollout,

@@ -149,9 +149,7 @@ class Pool:
         entry = _Pending(job, keys, [None] * count, [None] * count, finished, lane)
         if on_result is not None:
             finished.add_done_callback(
-                lambda f: (
-                    None if f.cancelled() or f.exception() else [on_result(r) for r in entry.results if r]
-                )
+                lambda f: None if f.cancelled() or f.exception() else [on_result(r) for r in entry.results if r]
             )
         for index, key in enumerate(keys):
             self._recall(entry, index, key)
@@ -214,9 +212,7 @@ class Pool:
         if self._shelf is not None and not result.missing:
             import json
 
-            self._shelf.put_rollout(
-                result.key, json.dumps(frame["result"], sort_keys=True), frame["trajectory"]
-            )
+            self._shelf.put_rollout(result.key, json.dumps(frame["result"], sort_keys=True), frame["trajectory"])
         if entry is None:
             return None
         index = entry.sent[frame["index"]]
@@ -287,9 +283,7 @@ class _LaneProcess:
                 harness = entry.job.arms[index]
                 if harness.digest not in self._told:
                     self._told.add(harness.digest)
-                    self._channel.send(
-                        {"t": "harness", "digest": harness.digest, "harness": harness.to_json()}
-                    )
+                    self._channel.send({"t": "harness", "digest": harness.digest, "harness": harness.to_json()})
             self._running[ident] = entry
             self._channel.send(self._pool.job_frame(ident, entry, self._known))
 

@@ -97,9 +97,7 @@ async def run_rollout(
     return record
 
 
-async def _run(
-    rollout: Rollout, models: Models, environment: Environment | None, execute: Execute, host: Host
-) -> None:
+async def _run(rollout: Rollout, models: Models, environment: Environment | None, execute: Execute, host: Host) -> None:
     """Run the loop and settle stop reason and answer; what broke, and whose fault it is.
 
     Raises:

@@ -156,9 +156,7 @@ class RequestReader:
         if "system" in frame:
             self._system[path] = _text(frame["system"])
         if "tools" in frame:
-            tools = (
-                ToolSchema(_text(t["name"]), _text(t["description"]), t["parameters"]) for t in frame["tools"]
-            )
+            tools = (ToolSchema(_text(t["name"]), _text(t["description"]), t["parameters"]) for t in frame["tools"])
             self._tools[path] = tuple(tools)
         tail = [Message.from_json(m) for m in frame.get("tail", ())]
         messages = log.with_tail(*tail) if tail else log

@@ -134,9 +134,7 @@ def episode_to_json(episode: Episode) -> Frame:
 def episode_from_json(data: Frame) -> Episode:
     """Inverse of `episode_to_json`."""
     tools = tuple(ToolSchema(**tool) for tool in data["tools"])
-    return Episode(
-        data["task_id"], data["prompt"], data["attempt"], data["seed"], tools, tuple(data["roles"])
-    )
+    return Episode(data["task_id"], data["prompt"], data["attempt"], data["seed"], tools, tuple(data["roles"]))
 
 
 def die_with_parent() -> None:

@@ -107,9 +107,7 @@ def test_a_complete_pass_is_a_fair_bet_whatever_the_tasks():
     tasks = [(0.9, 0.0), (0.0, 0.9), (0.5, 0.2), (0.2, 0.5)]
     expectation = 0.0
     for outcome in itertools.product((1, 0, -1), repeat=len(tasks)):
-        chance = math.prod(
-            {1: g, -1: loss, 0: 1 - g - loss}[d] for (g, loss), d in zip(tasks, outcome, strict=True)
-        )
+        chance = math.prod({1: g, -1: loss, 0: 1 - g - loss}[d] for (g, loss), d in zip(tasks, outcome, strict=True))
         expectation += chance * fed(Superiority(), outcome).e_value
     assert expectation <= 1
 

@@ -17,22 +17,24 @@ from pathlib import Path
 
 import pytest
 
-from aegis.store import RunStore, TapeEntry
+from aegis.store import RunStore
 from harnessx.errors import UserError
+from harnessx.runner.cassette import Entry
 
 IDENTITY = {"benchmark": {"name": "household", "tasks": 24}, "seed": 0}
 
 WRITER = """
 import json, sys
 from pathlib import Path
-from aegis.store import RunStore, TapeEntry
+from aegis.store import RunStore
+from harnessx.runner.cassette import Entry
 
 store = RunStore.open(Path(sys.argv[1]), {"seed": 0}, resume=True)
 print("open", flush=True)
 for i in range(int(sys.argv[2])):
     scope, body = f"scope{i}", json.dumps({"i": i, "text": "x" * 3000})
-    store.put_tape("early", [TapeEntry(str(i), "origin", body)])
-    store.put_rollout(f"r{i}", body, tape={scope: [TapeEntry(str(n), f"r{i}", body) for n in range(5)]})
+    store.put_recordings({"early": [Entry(str(i), "origin", body)]})
+    store.put_rollout(f"r{i}", body, tape={scope: [Entry(str(n), f"r{i}", body) for n in range(5)]})
     store.write_text("R0/state.json", json.dumps([i] * 20_000))
     store.audit({"step": i})
 """
@@ -63,38 +65,38 @@ def python(code: str, *arguments: object) -> subprocess.Popen[str]:
 
 
 def test_what_was_put_is_there_after_reopening(tmp_path):
-    entries = [TapeEntry("b", "r1", "2"), TapeEntry("a", "r1", "1")]
+    entries = [Entry("b", "r1", "2"), Entry("a", "r1", "1")]
     with RunStore.open(tmp_path, IDENTITY, resume=False) as store:
         store.put_rollout("r1", '{"outcome":"passed"}', tape={"s": entries}, world={"w": entries[:1]})
         store.put_memo("round-1/planner", "do this")
     with reopen(tmp_path) as store:
         assert store.rollout("r1") == '{"outcome":"passed"}'
         assert list(store.rollouts()) == [("r1", '{"outcome":"passed"}')]
-        assert store.tape("s") == entries
-        assert store.world("w") == entries[:1]
+        assert store.recordings("s") == entries
+        assert store.recordings("w") == entries[:1]
         assert store.memo("round-1/planner") == "do this"
 
 
 def test_what_was_never_put_is_none(store):
-    assert (store.rollout("x"), store.memo("x"), store.tape("x"), store.world("x")) == (None, None, [], [])
+    assert (store.rollout("x"), store.memo("x"), store.recordings("x"), store.recordings("x")) == (None, None, [], [])
 
 
 def test_the_first_write_of_a_key_stays(store):
-    store.put_tape("s", [TapeEntry("k", "first", "1")])
-    store.put_tape("s", [TapeEntry("k", "second", "2"), TapeEntry("k2", "second", "2")])
+    store.put_recordings({"s": [Entry("k", "first", "1")]})
+    store.put_recordings({"s": [Entry("k", "second", "2"), Entry("k2", "second", "2")]})
     store.put_rollout("r", "one")
     store.put_rollout("r", "two")
     store.put_memo("m", "one")
     store.put_memo("m", "two")
-    assert store.tape("s") == [TapeEntry("k", "first", "1"), TapeEntry("k2", "second", "2")]
+    assert store.recordings("s") == [Entry("k", "first", "1"), Entry("k2", "second", "2")]
     assert (store.rollout("r"), store.memo("m")) == ("one", "one")
 
 
 def test_scopes_and_kinds_of_recordings_do_not_mix(store):
-    store.put_tape("s", [TapeEntry("k", "o", "response")])
-    store.put_world("s", [TapeEntry("k", "o", "observation")])
-    store.put_tape("t", [TapeEntry("k", "o", "other")])
-    assert [store.tape("s")[0].body, store.world("s")[0].body, store.tape("t")[0].body] == [
+    store.put_recordings({"s": [Entry("k", "o", "response")]})
+    store.put_recordings({"s": [Entry("k", "o", "observation")]})
+    store.put_recordings({"t": [Entry("k", "o", "other")]})
+    assert [store.recordings("s")[0].body, store.recordings("s")[0].body, store.recordings("t")[0].body] == [
         "response",
         "observation",
         "other",
@@ -283,9 +285,7 @@ def test_reading_what_is_no_run_is_one_line(tmp_path):
 
 def write_one_of_each(store: RunStore) -> None:
     store.write_text("R0/state.md", "new" * 5000)
-    store.put_rollout(
-        "r", "body", tape={"s": [TapeEntry("k", "r", "1")]}, world={"w": [TapeEntry("k", "r", "2")]}
-    )
+    store.put_rollout("r", "body", tape={"s": [Entry("k", "r", "1")]}, world={"w": [Entry("k", "r", "2")]})
     store.audit({"step": 0})
     store.audit({"step": 1, "text": "x" * 5000})
 
@@ -331,7 +331,7 @@ def test_a_kill_between_any_two_steps_of_a_write_leaves_it_whole_or_absent(memor
         died = dies_at_call(number, run)
         with RunStore.read(run) as reader:
             text = (run / "R0/state.md").read_text()
-            stored = (reader.rollout("r"), len(reader.tape("s")), len(reader.world("w")))
+            stored = (reader.rollout("r"), len(reader.recordings("s")), len(reader.recordings("w")))
             seen.add((text[:3], stored, len(reader.audit_entries())))
             assert text in ("old" * 5000, "new" * 5000)
         with reopen(run) as store:
@@ -362,8 +362,8 @@ def check_whole(path: Path) -> None:
         assert rollouts == [f"r{i}" for i in range(len(rollouts))]
         for i, key in enumerate(rollouts):
             assert json.loads(reader.rollout(key))["i"] == i
-            assert [entry.origin for entry in reader.tape(f"scope{i}")] == [key] * 5
-        assert reader.tape(f"scope{len(rollouts)}") == []
+            assert [entry.origin for entry in reader.recordings(f"scope{i}")] == [key] * 5
+        assert reader.recordings(f"scope{len(rollouts)}") == []
         steps = [entry["step"] for entry in reader.audit_entries()]
         assert steps == list(range(len(steps)))
         assert len(steps) <= len(rollouts)
@@ -389,7 +389,7 @@ def test_a_killed_run_resumes_to_what_an_unbroken_one_leaves(tmp_path):
     assert (broken / "audit.jsonl").read_bytes() == (whole / "audit.jsonl").read_bytes()
     with RunStore.read(broken) as one, RunStore.read(whole) as other:
         assert list(one.rollouts()) == list(other.rollouts())
-        assert one.tape("early") == other.tape("early")
+        assert one.recordings("early") == other.recordings("early")
 
 
 @pytest.fixture
@@ -416,9 +416,7 @@ path = Path(sys.argv[1])
 
 @pytest.mark.parametrize("name", [".", "new/run"])
 def test_a_folder_that_cannot_be_written_is_refused_in_one_line(public_folder, name):
-    code = UNPRIVILEGED + (
-        "try: RunStore.open(path, {}, resume=False)\nexcept UserError as error: print(error)"
-    )
+    code = UNPRIVILEGED + ("try: RunStore.open(path, {}, resume=False)\nexcept UserError as error: print(error)")
     public_folder.chmod(0o555)
     output, error = python(code, public_folder / name).communicate(timeout=30)
     public_folder.chmod(0o755)
@@ -450,8 +448,8 @@ def test_a_full_disk_is_one_line_and_costs_nothing_that_was_stored(store):
     store.put_rollout("r", "kept")
     store._db.execute("PRAGMA max_page_count = 1")
     with pytest.raises(UserError, match=r"cannot write .* full"):
-        store.put_rollout("big", "x" * 1_000_000, tape={"s": [TapeEntry("k", "o", "b")]})
-    assert (store.rollout("big"), store.rollout("r"), store.tape("s")) == (None, "kept", [])
+        store.put_rollout("big", "x" * 1_000_000, tape={"s": [Entry("k", "o", "b")]})
+    assert (store.rollout("big"), store.rollout("r"), store.recordings("s")) == (None, "kept", [])
 
 
 def test_an_audit_line_that_does_not_fit_is_taken_back(tmp_path):

@@ -18,16 +18,12 @@ def run(tmp_path):
 
 
 def test_the_report_command_writes_the_page_and_prints_its_path(run):
-    done = subprocess.run(
-        [sys.executable, "-m", "aegis.report", run], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-m", "aegis.report", run], capture_output=True, text=True, check=True)
     assert done.stdout == f"{run / 'report.html'}\n"
     assert (run / "report.html").read_text().startswith("<!doctype html>")
 
 
-@pytest.mark.parametrize(
-    "command", [report.main, compare.main, lambda argv: why.main([*argv, "harness.yaml:1"])]
-)
+@pytest.mark.parametrize("command", [report.main, compare.main, lambda argv: why.main([*argv, "harness.yaml:1"])])
 def test_a_folder_that_is_no_run_is_one_line_and_exit_code_2(command, tmp_path, capsys):
     assert command([str(tmp_path)]) == 2
     said = capsys.readouterr().err
@@ -128,18 +124,13 @@ def test_an_edit_that_writes_what_was_there_already_is_passed_over(run):
 
 
 def test_a_slot_is_traced_too(run):
-    harness = evolved(
-        run, [], Edit.from_json([{"op": "set_slot", "path": "limits.steps", "value": 31}]).operations
-    )
+    harness = evolved(run, [], Edit.from_json([{"op": "set_slot", "path": "limits.steps", "value": 31}]).operations)
     line = harness.to_yaml().splitlines().index("    steps: 31") + 1
     assert blame.why(run, f"harness.yaml:{line}").candidate.id == "C-1"
 
 
 def test_processors_of_one_class_are_told_apart_by_what_was_put_in(run):
-    say = [
-        Insert(Spec("harnessx.processors.Instructions", {"text": text}))
-        for text in ("One.", "Two.", "Three.")
-    ]
+    say = [Insert(Spec("harnessx.processors.Instructions", {"text": text})) for text in ("One.", "Two.", "Three.")]
     harness = evolved(run, say[:1], say[1:2], say[2:], [SetParam("Instructions#2", "text", "Changed.")])
     lines = harness.to_yaml().splitlines()
     for text, candidate, exact in (

@@ -105,9 +105,7 @@ def test_a_wrong_type_deep_inside_is_named_with_its_path(tmp_path):
     path = write_run(tmp_path / "x" / "run")
     data = json.loads((path / "summary.json").read_text())
     data["splits"]["sealed"]["final"]["mean"] = "high"
-    with pytest.raises(
-        RecordInvalid, match=r"Summary\.splits\.sealed\.final\.mean: expected float, got 'high'"
-    ):
+    with pytest.raises(RecordInvalid, match=r"Summary\.splits\.sealed\.final\.mean: expected float, got 'high'"):
         Summary.from_json(data)
 
 

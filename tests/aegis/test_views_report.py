@@ -110,9 +110,7 @@ def test_shipped_edits_and_the_others_are_in_tables_of_their_own(run):
     shipped = text[text.index("Edits that shipped") : text.index("Edits that did not")]
     rest = text[text.index("Edits that did not") : text.index("Lineage")]
     candidates = RunFolder.read(run).candidates
-    assert {c.id for c in candidates if c.id in shipped} == {
-        c.id for c in candidates if c.verdict is Decision.SHIP
-    }
+    assert {c.id for c in candidates if c.id in shipped} == {c.id for c in candidates if c.verdict is Decision.SHIP}
     assert all(c.id in rest and c.reason in rest for c in candidates if c.verdict is not Decision.SHIP)
 
 

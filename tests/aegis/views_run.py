@@ -138,22 +138,16 @@ def evolve(
             if ships:
                 harness = edit.apply(harness)
                 generations.append(Generation(harness.digest, incumbent, number, record.id, (bucket,), title))
-            proposed.append(
-                replace(record, edit=edit.to_json(), harness=harness.digest if ships else record.harness)
-            )
+            proposed.append(replace(record, edit=edit.to_json(), harness=harness.digest if ships else record.harness))
         candidates += proposed
         stop = "" if proposed else "actionability 0.04 is below 0.10"
         evolved = interval(0.5 + 0.05 * len(generations), 0.13)
         shipped = tuple(c.id for c in proposed if c.verdict is Decision.SHIP)
-        records.append(
-            RoundRecord(number, incumbent, evolved, 0.4, stop, tuple(c.id for c in proposed), shipped)
-        )
+        records.append(RoundRecord(number, incumbent, evolved, 0.4, stop, tuple(c.id for c in proposed), shipped))
     return generations, candidates, records, harness
 
 
-def confirm(
-    rng: random.Random, id: str, bucket: Bucket, title: str, parent: str, ship: bool
-) -> CandidateRecord:
+def confirm(rng: random.Random, id: str, bucket: Bucket, title: str, parent: str, ship: bool) -> CandidateRecord:
     other = rng.choice((Decision.REJECT, Decision.REJECT, Decision.UNDECIDED, Decision.NOT_TESTED))
     verdict = Decision.SHIP if ship else other
     reason, mean = REASONS[verdict]
@@ -190,9 +184,7 @@ def scoreboard(rng: random.Random, incumbents: dict[int, str]) -> Scoreboard:
     ease = {task: rng.betavariate(0.6, 0.6) for task in tasks}
     rounds = []
     for number, harness in incumbents.items():
-        rates = {
-            t: round(2 * min(1.0, ease[t] + 0.04 * number + rng.uniform(-0.2, 0.2)), 0) / 2 for t in tasks
-        }
+        rates = {t: round(2 * min(1.0, ease[t] + 0.04 * number + rng.uniform(-0.2, 0.2)), 0) / 2 for t in tasks}
         rounds.append(ScoreboardRound(number, harness, {t: max(0.0, r) for t, r in rates.items()}))
     return Scoreboard({t: CLUSTERS[i % 6] for i, t in enumerate(tasks)}, tuple(rounds))
 
@@ -206,16 +198,12 @@ def summarize(
 ) -> Summary:
     final = interval(0.525 + gain, 0.13)
     sealed = SplitScores(interval(0.525, 0.15), final, final, interval(gain, 0.11, lowest=-1.0))
-    evolve = SplitScores(
-        points[0].evolve, points[-1].evolve, points[-1].evolve, interval(0.24, 0.1, lowest=-1)
-    )
+    evolve = SplitScores(points[0].evolve, points[-1].evolve, points[-1].evolve, interval(0.24, 0.1, lowest=-1))
     validation = SplitScores(interval(0.5, 0.14), interval(0.71, 0.13), None, interval(0.21, 0.09, lowest=-1))
     return Summary(
         splits={"evolve": evolve, "validation": validation, "sealed": sealed},
         rounds=len(points),
-        candidates=tuple(
-            CandidateOutcome(c.id, c.round, c.bucket, c.title, c.verdict, c.reason) for c in candidates
-        ),
+        candidates=tuple(CandidateOutcome(c.id, c.round, c.bucket, c.title, c.verdict, c.reason) for c in candidates),
         rollouts=3_912,
         model_calls=Calls(21_480, 64_120),
         tokens=18_204_512,
@@ -230,9 +218,7 @@ def summarize(
             "sealed": 4.9,
         },
         seeds=(seed,),
-        digests=Digests(
-            "b" * 32, "m" * 32, generations[0].digest, generations[-1].digest, generations[-1].digest
-        ),
+        digests=Digests("b" * 32, "m" * 32, generations[0].digest, generations[-1].digest, generations[-1].digest),
         isolation="process",
         gate="paired",
         ledger="spending",

@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 from harnessx.errors import StopReason
+from harnessx.harness import Limits
 from harnessx.hooks import (
     BeforeModelEvent,
     ModelResponseEvent,
@@ -19,6 +20,7 @@ from harnessx.hooks import (
 from harnessx.messages import Conversation, ModelResponse, ToolCall, ToolSchema, Usage
 from harnessx.processor import Context, Processor
 
+LAST_STEP = 30
 PROMPT = "You are in a room.\n\nYour task is to: put a mug in cabinet 1."
 
 
@@ -33,7 +35,7 @@ def bound(processor: Processor, *, prompt: str = PROMPT, assets=None, tools: tup
 
     processor.bind(
         Context("t1", prompt, 0, random.Random(0), complete, scratch, (assets or {}).__getitem__,
-                slots={"tool_schemas": tools})
+                slots={"tool_schemas": tools, "limits": Limits(steps=LAST_STEP)})
     )  # fmt: skip
     return processor
 

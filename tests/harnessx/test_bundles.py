@@ -25,9 +25,7 @@ def test_all_bundles_compose_into_one_that_survives_yaml():
 
 
 async def test_the_example_of_the_design_runs():
-    harness = (bundles.minimal() | bundles.reliability()).insert(
-        Hook.BEFORE_MODEL, StepBudgetReminder(limit=20)
-    )
+    harness = (bundles.minimal() | bundles.reliability()).insert(Hook.BEFORE_MODEL, StepBudgetReminder(limit=20))
     lighter = harness.replace("memory", RunningNotes(max_items=8))
     assert diff(harness, lighter).apply(harness) == lighter
     agent = ModelConfig(main=Scripted(["289"])).agentic(lighter)

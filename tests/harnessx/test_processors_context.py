@@ -53,9 +53,7 @@ async def test_router_brings_the_strong_model_in_after_failures_and_lets_it_go_a
 
 
 async def test_router_follows_the_first_rule_that_holds():
-    router = bound(
-        ModelRouter(rules=[{"role": "strong", "from_step": 9}, {"role": "middle", "from_step": 5}])
-    )
+    router = bound(ModelRouter(rules=[{"role": "strong", "from_step": 9}, {"role": "middle", "from_step": 5}]))
     assert [(await one(router, step_start(n))).role for n in (4, 5, 9)] == ["main", "middle", "strong"]
 
 
@@ -175,9 +173,7 @@ async def test_compression_drops_repeated_lines_and_folds_a_result_seen_shortly_
     assert (await one(compression, after_tool(act("a"), "warn  \nwarn\n\n\nend"))).content == "warn\n\nend"
     long = "a result of some length"
     assert (await one(compression, after_tool(act("b"), long, step=2))).content == long
-    assert (await one(compression, after_tool(act("b"), long, step=5))).content == (
-        "(same as the result of step 2)"
-    )
+    assert (await one(compression, after_tool(act("b"), long, step=5))).content == ("(same as the result of step 2)")
     assert (await one(compression, after_tool(act("b"), long, step=6))).content == long
     assert (await one(compression, after_tool(act("b"), "short", step=6))).content == "short"
 

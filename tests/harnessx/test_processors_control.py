@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from processor_drive import (
+    LAST_STEP,
     act,
     after_tool,
     answer,
@@ -21,6 +22,7 @@ from harnessx.processors import (
     Checklist,
     CostGuard,
     LoopDetection,
+    ParseRetry,
     RepeatedFailureGuard,
     SelfVerification,
     StepBudgetReminder,
@@ -59,9 +61,7 @@ async def test_a_call_repeated_with_the_same_result_is_named_and_forbidden():
     for result in ("closed", "closed", "open", "closed"):
         assert await said(loop) is None
         await one(loop, after_tool(act("go to fridge 1"), result))
-    assert await said(loop) == (
-        "Do not go to fridge 1 again: it has given the same result 3 times. Do something else."
-    )
+    assert await said(loop) == ("Do not go to fridge 1 again: it has given the same result 3 times. Do something else.")
     assert await said(loop) is None, "it is said once"
 
 
@@ -145,3 +145,11 @@ async def test_calls_are_told_apart_by_tool_and_arguments():
     for call in (ToolCall("1", "a", {"x": 1}), ToolCall("2", "b", {"x": 1}), ToolCall("3", "a", {"x": 2})):
         await one(loop, after_tool(call, "same"))
     assert await said(loop) is None
+
+
+@pytest.mark.parametrize("processor", [SelfVerification(), Checklist(["Is it clean?"]), ParseRetry()])
+async def test_an_answer_at_the_last_step_is_never_withheld(processor):
+    withholding = bound(processor)
+    last = answer("", step=LAST_STEP)
+    assert await every(withholding, last) == [last]
+    assert await every(withholding, answer("", step=LAST_STEP - 1)) == []

@@ -114,9 +114,7 @@ async def test_repair_runs_a_call_that_was_written_into_the_text():
     repair = bound(ToolCallRepair())
     await one(repair, step_start(tools=("act",)))
     text = 'I will do this:\n```json\n{"name": "act", "arguments": {"command": "go"}}\n```'
-    assert (await one(repair, answer(text, step=4))).tool_calls == (
-        ToolCall("text_4", "act", {"command": "go"}),
-    )
+    assert (await one(repair, answer(text, step=4))).tool_calls == (ToolCall("text_4", "act", {"command": "go"}),)
     prose = answer('The answer is {"name": "Ann", "arguments": {}}')
     assert await one(repair, prose) is prose
 

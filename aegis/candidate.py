@@ -1,0 +1,65 @@
+"""A candidate: an edit of the incumbent, the harness it makes, and what it claims."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from aegis.manifest import Manifest
+from harnessx.algebra import Edit
+from harnessx.harness import HarnessConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What the Evolver hands over: an edit, a manifest, and smoke tests by asset path."""
+
+    edit: Edit
+    manifest: Manifest
+    smoke: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A proposal that applies: ``harness`` is ``edit`` on ``parent``, canonical and well typed."""
+
+    round: int
+    proposal: Proposal
+    parent: HarnessConfig
+    harness: HarnessConfig
+
+    @property
+    def id(self) -> str:
+        """C-R<round>-<nn>."""
+        return self.proposal.manifest.candidate_id
+
+    @property
+    def manifest(self) -> Manifest:
+        """What it claims."""
+        return self.proposal.manifest
+
+    @property
+    def new_code(self) -> dict[str, str]:
+        """Python assets it adds or changes, by path."""
+        return {
+            path: text
+            for path, text in self.harness.assets.items()
+            if path.endswith(".py") and self.parent.assets.get(path) != text
+        }
+
+    @classmethod
+    def of(cls, proposal: Proposal, parent: HarnessConfig, round: int) -> Candidate:
+        """Apply the proposal.
+
+        Raises:
+            HarnessInvalid: the edit does not apply, or its result is not well typed.
+        """
+        return cls(round, proposal, parent, proposal.edit.apply(parent))
+
+    def rebased(self, parent: HarnessConfig) -> Candidate:
+        """The same edit on another incumbent.
+
+        Raises:
+            HarnessInvalid: it does not apply there.
+        """
+        return replace(self, parent=parent, harness=self.proposal.edit.apply(parent))

@@ -1,0 +1,135 @@
+"""Measuring harnesses: the one place rollouts are asked for and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from aegis.record import Calls
+from aegis.statistics import Interval, bootstrap_mean
+from harnessx.harness import HarnessConfig
+from harnessx.runner.jobs import Job, RolloutResult
+from harnessx.runner.pool import Pool
+from harnessx.tasks import Task
+from harnessx.trajectory import Trajectory
+
+EVOLVE, VALIDATION, SEALED = "evolve", "validation", "sealed"
+SPLITS = (EVOLVE, VALIDATION, SEALED)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One harness on one split: every attempt's result, in scheduled order."""
+
+    harness: str
+    split: str
+    results: tuple[RolloutResult, ...]
+
+    @property
+    def outcomes(self) -> dict[str, list[float]]:
+        """1.0 or 0.0 per attempt, by task; missing attempts are left out."""
+        by_task: dict[str, list[float]] = {}
+        for result in self.results:
+            if not result.missing:
+                by_task.setdefault(result.task_id, []).append(float(result.passed))
+        return by_task
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """The fraction of attempts passed, by task."""
+        return {task: sum(values) / len(values) for task, values in self.outcomes.items()}
+
+    @property
+    def mean(self) -> float:
+        """Mean over tasks of the pass rate; 0 where nothing was measured."""
+        rates = self.rates
+        return sum(rates.values()) / len(rates) if rates else 0.0
+
+    def interval(self, seed: int) -> Interval | None:
+        """Mean with its 95 % interval (bootstrap over tasks), None where nothing was measured."""
+        outcomes = self.outcomes
+        return bootstrap_mean(outcomes, seed) if outcomes else None
+
+
+class Meter:
+    """Totals of a run, each rollout counted once, whether it ran now or before a restart."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+        self.rollouts = self.passed = self.tokens = 0
+        self.calls = Calls()
+        self.dollars: float | None = 0.0
+        """None once a rollout has no known price."""
+
+    def count(self, results: Iterable[RolloutResult]) -> None:
+        """Add finished rollouts."""
+        for result in results:
+            if result.key in self._seen:
+                continue
+            self._seen.add(result.key)
+            self.rollouts += 1
+            self.passed += result.passed
+            self.tokens += result.tokens
+            replayed = result.replayed_calls
+            made = result.model_calls - replayed
+            self.calls = Calls(self.calls.made + made, self.calls.replayed + replayed)
+            if result.model_calls:
+                known = result.cost_usd is not None and self.dollars is not None
+                self.dollars = (self.dollars or 0.0) + (result.cost_usd or 0.0) if known else None
+
+
+class Evaluator:
+    """Runs harnesses on the run's splits, through the pool, and meters what it costs.
+
+    Args:
+        tasks: the tasks of each split.
+        on_progress: called with (done, planned) as rollouts finish.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        tasks: Mapping[str, Sequence[Task]],
+        on_progress: Callable[[int, int, Meter], None] | None = None,
+    ) -> None:
+        self.pool, self.tasks, self.meter = pool, tasks, Meter()
+        self._on_progress = on_progress
+
+    async def evaluate(self, harness: HarnessConfig, split: str, attempts: int) -> Evaluation:
+        """All tasks of ``split``, ``attempts`` times each."""
+        jobs = [Job(split, t, a, (harness,), keep_tape=split == EVOLVE) for t, a in self._grid(split, attempts)]
+        arms = await self.run(jobs)
+        return Evaluation(harness.digest, split, tuple(results[0] for results in arms))
+
+    async def record(self, harness: HarnessConfig, attempts: int) -> tuple[Evaluation, list[Trajectory]]:
+        """The evolve split with its trajectories: what the stages read."""
+        jobs = [
+            Job(EVOLVE, t, a, (harness,), keep_tape=True, trajectories=True) for t, a in self._grid(EVOLVE, attempts)
+        ]
+        done = self._counter(len(jobs))
+        records = await self.pool.run_recorded(jobs, done)
+        results = tuple(arms[0][0] for arms in records)
+        self.meter.count(results)
+        trajectories = [Trajectory.from_jsonl(arms[0][1] or "") for arms in records]
+        return Evaluation(harness.digest, EVOLVE, results), trajectories
+
+    async def run(self, jobs: Sequence[Job]) -> list[list[RolloutResult]]:
+        """Run jobs as given; results in the same order, metered in that order."""
+        arms = await self.pool.run(jobs, self._counter(sum(len(job.arms) for job in jobs)))
+        for results in arms:
+            self.meter.count(results)
+        return arms
+
+    def _grid(self, split: str, attempts: int) -> list[tuple[Task, int]]:
+        return [(task, attempt) for attempt in range(attempts) for task in self.tasks[split]]
+
+    def _counter(self, planned: int) -> Callable[[RolloutResult], None]:
+        done = 0
+
+        def finished(result: RolloutResult) -> None:
+            nonlocal done
+            done += 1
+            if self._on_progress is not None:
+                self._on_progress(done, planned, self.meter)
+
+        return finished

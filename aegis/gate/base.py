@@ -1,0 +1,27 @@
+"""What a gate check is: one question about one candidate, answered by code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from aegis.candidate import Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Why a candidate does not pass: which check, and the reason in one line."""
+
+    check: str
+    reason: str
+
+
+class Check(Protocol):
+    """One deterministic check. The first that finds something stops the candidate."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def __call__(self, candidate: Candidate) -> Finding | None:
+        """None when the candidate passes."""
+        ...

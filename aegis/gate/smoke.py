@@ -1,0 +1,61 @@
+"""Check 4: the harness builds, and its smoke tests pass, in a child process with nothing to take."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import tempfile
+from typing import Any
+
+from aegis.candidate import Candidate
+from aegis.gate.base import Finding
+
+TIMEOUT_S = 30.0
+
+
+class Smoke:
+    """New code needs a smoke test that runs (paper §3, level 1). Level 2 is the effect on replay."""
+
+    name = "smoke"
+
+    def __init__(self, isolation: str) -> None:
+        self._isolation = isolation
+
+    async def __call__(self, candidate: Candidate) -> Finding | None:
+        code = candidate.new_code
+        if not code:
+            return None
+        if self._isolation == "inprocess":
+            return Finding(self.name, "evolved code needs a worker process, and isolation=inprocess forbids one")
+        untested = [path for path in code if path not in candidate.proposal.smoke]
+        if untested:
+            return Finding(self.name, f"new code without a smoke test: {', '.join(untested)}")
+        answer = await self._run(candidate)
+        if not answer["ok"]:
+            return Finding(self.name, answer["error"])
+        if not answer["tests"]:
+            return Finding(self.name, "the smoke test defines no test_* function")
+        return None
+
+    async def _run(self, candidate: Candidate) -> dict[str, Any]:
+        order = {"harness": candidate.harness.to_json(), "tests": dict(candidate.proposal.smoke)}
+        with tempfile.TemporaryDirectory(prefix="smoke-") as home:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-I", "-B", "-m", "harnessx.runner.smoke",
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL, env={}, cwd=home, start_new_session=True,
+            )  # fmt: skip
+            try:
+                out, _ = await asyncio.wait_for(process.communicate(json.dumps(order).encode()), TIMEOUT_S)
+                answer = json.loads(out)
+            except TimeoutError:
+                return {"ok": False, "error": f"no answer within {TIMEOUT_S:g} s", "tests": 0}
+            except ValueError:
+                return {"ok": False, "error": "the process died or wrote nonsense", "tests": 0}
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+        valid = isinstance(answer, dict) and {"ok", "tests", "error"} <= answer.keys()
+        return answer if valid else {"ok": False, "error": "the process wrote nonsense", "tests": 0}

@@ -1,0 +1,107 @@
+"""What a run has learnt so far: the only memory the stages share between rounds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from aegis.record import Bucket, CandidateRecord, Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One candidate of the past, as the stages may know it.
+
+    ``screen`` is its net change on cached evolve attempts (tasks gained minus lost), None when it was
+    stopped before; ``solves`` the evolve tasks it solved there that its parent did not.
+    """
+
+    record: CandidateRecord
+    lever: str
+    digest: str
+    screen: int | None = None
+    screened: int = 0
+
+
+@dataclass(slots=True)
+class History:
+    """Outcomes by task and round, candidates and their fates, ships, hit rates, open concerns."""
+
+    outcomes: list[Mapping[str, float]] = field(default_factory=list)
+    """Per round: the incumbent's pass rate on each evolve task."""
+    incumbents: list[str] = field(default_factory=list)
+    tried: list[Tried] = field(default_factory=list)
+    strategy_concern: str = ""
+    idle: int = 0
+
+    @property
+    def round(self) -> int:
+        """The number of rounds whose rollouts are in."""
+        return len(self.outcomes)
+
+    def regressions(self) -> tuple[str, ...]:
+        """Tasks the incumbent solved more often in the round before than in the last."""
+        if len(self.outcomes) < 2 or self.incumbents[-1] == self.incumbents[-2]:
+            return ()
+        before, now = self.outcomes[-2], self.outcomes[-1]
+        return tuple(t for t in now if now[t] < before.get(t, 0.0))
+
+    def persistent_failures(self, rounds: int = 2) -> tuple[str, ...]:
+        """Tasks never solved in the last ``rounds`` rounds."""
+        recent = self.outcomes[-rounds:]
+        if len(recent) < rounds:
+            return ()
+        return tuple(t for t in recent[-1] if all(r.get(t, 0.0) == 0.0 for r in recent))
+
+    def of_task(self, task: str) -> tuple[float, ...]:
+        """The task's pass rate, round by round."""
+        return tuple(r[task] for r in self.outcomes if task in r)
+
+    def shipped(self) -> list[Tried]:
+        """Candidates that shipped, oldest first."""
+        return [t for t in self.tried if t.record.verdict is Decision.SHIP]
+
+    def hit_rates(self) -> dict[Bucket, float]:
+        """Mean hit rate of scored ships, by bucket."""
+        scores: dict[Bucket, list[float]] = {}
+        for tried in self.shipped():
+            for bucket in tried.record.bucket:
+                if tried.record.hit_rate is not None:
+                    scores.setdefault(bucket, []).append(tried.record.hit_rate)
+        return {bucket: sum(values) / len(values) for bucket, values in scores.items()}
+
+    def neglected(self, rounds: int = 3) -> tuple[Bucket, ...]:
+        """Buckets without a candidate in the last ``rounds`` rounds."""
+        recent = [t for t in self.tried if t.record.round > self.round - rounds]
+        seen = {bucket for t in recent for bucket in t.record.bucket}
+        return tuple(bucket for bucket in Bucket if bucket not in seen)
+
+    def forbidden_levers(self) -> tuple[str, ...]:
+        """Levers shipped in at least 2 of the last 3 rounds with a cumulative hit rate under 0.4."""
+        recent = [t for t in self.shipped() if t.record.round > self.round - 4]
+        rounds: dict[str, set[int]] = {}
+        hits: dict[str, list[float]] = {}
+        for tried in recent:
+            rounds.setdefault(tried.lever, set()).add(tried.record.round)
+            if tried.record.hit_rate is not None:
+                hits.setdefault(tried.lever, []).append(tried.record.hit_rate)
+        return tuple(
+            lever
+            for lever, seen in rounds.items()
+            if len(seen) >= 2 and lever in hits and sum(hits[lever]) / len(hits[lever]) < 0.4
+        )
+
+    def tally(self) -> Counter[tuple[Bucket, Decision]]:
+        """How many candidates of each bucket met each fate."""
+        return Counter((b, t.record.verdict) for t in self.tried for b in t.record.bucket)
+
+    def seen(self, digest: str) -> bool:
+        """Whether a harness of this digest was already tried or was an incumbent."""
+        return digest in self.incumbents or any(t.digest == digest for t in self.tried)
+
+
+def hit_rate(predicted: Sequence[str], before: Mapping[str, float], now: Mapping[str, float]) -> float | None:
+    """The share of predicted flips that came true: tasks whose pass rate rose. None without any."""
+    named = [t for t in predicted if t in before and t in now]
+    return sum(now[t] > before[t] for t in named) / len(named) if named else None

@@ -1,0 +1,117 @@
+"""One round of AEGIS: Algorithm 1 of the paper (§3), line by line.
+
+trajectories <- run H_t on the evolve batch
+digests      <- Digester                       actionability too low -> no-op
+landscape    <- Planner                        empty -> no-op
+candidates   <- Evolver                        none well typed -> no-op
+ranking      <- Critic                         mandatory; may ask for one revision
+H_{t+1}      <- Gate                           mandatory; deterministic
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from aegis.candidate import Candidate
+from aegis.evaluator import EVOLVE, Evaluation, Evaluator
+from aegis.gate.gate import Gate, GateReport
+from aegis.history import History
+from aegis.meta.base import Brief, MetaAgent
+from aegis.stages import critic, digester, evolver, planner
+from harnessx.harness import HarnessConfig
+from harnessx.trajectory import Trajectory
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What a round works with. The stages' only inputs are trajectories, history and the incumbent."""
+
+    evaluator: Evaluator
+    meta: MetaAgent
+    gate: Gate
+    history: History
+    attempts: int
+    candidates: int
+    actionability: float
+    seed: int
+    on_stage: Callable[[int, str], None] = field(default=lambda number, name: None)
+
+
+@dataclass(slots=True)
+class Round:
+    """One round's record, filled in as the round goes. ``stop`` is the reason of a clean no-op."""
+
+    number: int
+    incumbent: HarnessConfig
+    baseline: Evaluation
+    digest: digester.Digest | None = None
+    landscape: planner.Landscape | None = None
+    candidates: Sequence[Candidate] = ()
+    rejected: Sequence[evolver.Rejected] = ()
+    critique: critic.Critique | None = None
+    report: GateReport | None = None
+    stop: str = ""
+
+    @property
+    def successor(self) -> HarnessConfig:
+        """H_{t+1}: what the gate let through, else H_t."""
+        return self.report.incumbent if self.report is not None else self.incumbent
+
+
+async def run_round(engine: Engine, incumbent: HarnessConfig, number: int) -> Round:
+    """Run round ``number`` (from 1) on ``incumbent``."""
+    evaluator, meta, history = engine.evaluator, engine.meta, engine.history
+
+    engine.on_stage(number, "rollouts")
+    baseline, trajectories = await evaluator.record(incumbent, engine.attempts)
+    this = Round(number, incumbent, baseline)
+    history.outcomes.append(baseline.rates)
+    history.incumbents.append(incumbent.digest)
+
+    engine.on_stage(number, "digest")
+    clusters = {task.id: task.cluster for task in evaluator.tasks[EVOLVE]}
+    components = [traits.name for traits in incumbent.traits]
+    this.digest = await digester.digest(trajectories, clusters, components, history, meta)
+    if this.digest.actionability < engine.actionability:
+        this.stop = f"actionability {this.digest.actionability:.2f} is below {engine.actionability:g}"
+        return this
+
+    engine.on_stage(number, "plan")
+    this.landscape = await planner.plan(this.digest, history, meta)
+    if this.landscape.empty:
+        this.stop = "the landscape is empty"
+        return this
+
+    engine.on_stage(number, "evolve")
+    brief = Brief(
+        number,
+        incumbent,
+        this.digest,
+        this.landscape,
+        history,
+        trajectories,
+        engine.candidates,
+        engine.seed,
+    )
+    this.candidates, this.rejected = await evolver.evolve(brief, meta)
+    if not this.candidates:
+        this.stop = "no candidate is well typed"
+        return this
+
+    engine.on_stage(number, "criticize")
+    this.critique = await critic.criticize(this.candidates, brief, meta)
+    history.strategy_concern = this.critique.strategy_concern
+    if not this.critique.ranking:
+        this.stop = f"the critic ranks nothing: {this.critique.no_op or 'every candidate was dropped'}"
+        return this
+
+    engine.on_stage(number, "gate")
+    this.report = await engine.gate.check(
+        this.critique.ranking, baseline, incumbent, this.digest.anchors | _anchors(trajectories)
+    )
+    return this
+
+
+def _anchors(trajectories: Sequence[Trajectory]) -> frozenset[str]:
+    return frozenset(t.anchor(step.index) for t in trajectories for step in t.steps)

@@ -1,0 +1,54 @@
+"""Evolver: landscape -> candidates, each a typed edit with a manifest (paper §3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aegis.candidate import Candidate, Proposal
+from aegis.meta.base import Brief, MetaAgent
+from harnessx.errors import HarnessInvalid
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A proposal that is no candidate, and why."""
+
+    proposal: Proposal
+    reason: str
+
+
+async def evolve(brief: Brief, meta: MetaAgent) -> tuple[list[Candidate], list[Rejected]]:
+    """At most ``brief.count`` candidates that apply, each another harness; and what fell away."""
+    candidates: list[Candidate] = []
+    rejected: list[Rejected] = []
+    for proposal in list(await meta.propose(brief))[: brief.count]:
+        problem = _admit(proposal, brief, candidates)
+        if problem:
+            rejected.append(Rejected(proposal, problem))
+    return candidates, rejected
+
+
+def _admit(proposal: Proposal, brief: Brief, candidates: list[Candidate]) -> str:
+    try:
+        candidate = Candidate.of(proposal, brief.incumbent, brief.round)
+    except HarnessInvalid as error:
+        return f"not well typed: {error}"
+    if any(candidate.id == other.id for other in candidates):
+        return f"a second candidate called {candidate.id}"
+    if any(candidate.harness == other.harness for other in candidates):
+        return "the same harness as another candidate of this round"
+    candidates.append(candidate)
+    return ""
+
+
+async def revise(candidate: Candidate, request: str, brief: Brief, meta: MetaAgent) -> tuple[Candidate | None, str]:
+    """The one revision a Critic may ask for: the revised candidate, or None and the reason."""
+    proposal = await meta.revise(candidate.proposal, request, brief)
+    if proposal is None:
+        return None, f"withdrawn when asked: {request}"
+    if proposal.manifest.candidate_id != candidate.id:
+        return None, f"the revision calls itself {proposal.manifest.candidate_id}"
+    try:
+        return Candidate.of(proposal, brief.incumbent, brief.round), ""
+    except HarnessInvalid as error:
+        return None, f"the revision is not well typed: {error}"

@@ -1,0 +1,91 @@
+"""Planner: digests and history -> the adaptation landscape (paper §3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from aegis.history import History
+from aegis.meta.base import MetaAgent
+from aegis.record import Bucket, Decision
+from aegis.stages.digester import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One failure category: which tasks fail so, in which clusters, and where it can be seen."""
+
+    category: str
+    tasks: tuple[str, ...]
+    clusters: tuple[str, ...]
+    anchors: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Landscape:
+    """Where the harness could be improved, and what is known about trying.
+
+    The computed duties: failing regions, persistent failures, regressions, hit rate and tally per
+    bucket, neglected buckets, and the strategy concern the Critic left last round.
+    """
+
+    round: int
+    regions: tuple[Region, ...]
+    persistent: tuple[str, ...]
+    regressions: tuple[str, ...]
+    hit_rates: tuple[tuple[Bucket, float], ...]
+    tally: tuple[tuple[Bucket, Decision, int], ...]
+    neglected: tuple[Bucket, ...]
+    forbidden_levers: tuple[str, ...]
+    strategy_concern: str
+
+    @property
+    def empty(self) -> bool:
+        """Nothing to work on."""
+        return not self.regions
+
+    def to_markdown(self) -> str:
+        """The landscape as people read it."""
+        lines = [f"# Landscape of round {self.round}", ""]
+        lines += [
+            f"* {r.category}: {len(r.tasks)} tasks ({', '.join(r.tasks[:6])}{'…' if len(r.tasks) > 6 else ''}); "
+            f"clusters {', '.join(r.clusters)}; see {', '.join(f'`{a}`' for a in r.anchors[:3])}"
+            for r in self.regions
+        ]
+        rates = ", ".join(f"{b} {rate:.2f}" for b, rate in self.hit_rates)
+        lines += [
+            "",
+            f"* persistent failures: {', '.join(self.persistent) or 'none'}",
+            f"* regressions since the last round: {', '.join(self.regressions) or 'none'}",
+            f"* hit rates: {rates or 'none scored'}",
+            f"* tried: {', '.join(f'{b} {d} {n}' for b, d, n in self.tally) or 'nothing'}",
+            f"* neglected buckets: {', '.join(self.neglected) or 'none'}",
+            f"* levers that must rest: {', '.join(self.forbidden_levers) or 'none'}",
+            f"* the critic's concern: {self.strategy_concern or 'none'}",
+        ]
+        return "\n".join(lines) + "\n"
+
+
+async def plan(digest: Digest, history: History, meta: MetaAgent) -> Landscape:
+    """Survey, then let the meta-agent put the regions in order; regions it leaves out are dropped."""
+    regions = {}
+    for category in sorted(digest.categories(), key=lambda c: (-digest.categories()[c], c)):
+        tasks = [t for t in digest.failing if t.category == category]
+        regions[category] = Region(
+            category,
+            tuple(t.task for t in tasks),
+            tuple(sorted({t.cluster for t in tasks if t.cluster})),
+            tuple(e.anchor for t in tasks for e in t.excerpts),
+        )
+    landscape = Landscape(
+        round=digest.round,
+        regions=tuple(regions.values()),
+        persistent=history.persistent_failures(),
+        regressions=history.regressions(),
+        hit_rates=tuple(sorted(history.hit_rates().items())),
+        tally=tuple((b, d, n) for (b, d), n in sorted(history.tally().items())),
+        neglected=history.neglected(),
+        forbidden_levers=history.forbidden_levers(),
+        strategy_concern=history.strategy_concern,
+    )
+    chosen = await meta.prioritize(landscape)
+    return replace(landscape, regions=tuple(regions[c] for c in chosen if c in regions))

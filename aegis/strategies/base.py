@@ -1,0 +1,41 @@
+"""A strategy decides what a run does with its rounds; proposer and gate are the same for all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from aegis.journal import Journal
+from aegis.round import Engine
+from harnessx.harness import HarnessConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When a run ends: ``rounds`` at most, ``patience`` rounds without a ship, or a spent budget."""
+
+    rounds: int
+    patience: int
+    spent: Callable[[], str]
+    """Why the budget ends the run now, or ''."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a strategy leaves: the final harness, the peak on evolve, and why it stopped."""
+
+    final: HarnessConfig
+    peak: HarnessConfig
+    stopped: str
+
+
+class Strategy(Protocol):
+    """Runs rounds."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def run(self, engine: Engine, journal: Journal, baseline: HarnessConfig, schedule: Schedule) -> Result:
+        """Evolve ``baseline``."""
+        ...

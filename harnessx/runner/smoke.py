@@ -1,0 +1,87 @@
+"""Builds a harness and runs its smoke tests, in a process of its own.
+
+``python -I -m harnessx.runner.smoke`` reads ``{"harness": …, "tests": {path: source}}`` on standard
+input and writes ``{"ok": bool, "tests": n, "error": text}``. A test source defines functions
+``test_*`` (plain or async), each of which takes ``build``: ``build(target, **params)`` makes a bound
+instance of one of the harness's own components.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import random
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from harnessx.harness import HarnessConfig
+from harnessx.messages import ModelRequest, ModelResponse
+from harnessx.processor import Context, Processor
+from harnessx.spec import Spec, build
+
+TIMEOUT_S = 20.0
+
+
+def run_smoke(harness: HarnessConfig, tests: dict[str, str]) -> int:
+    """Build every component, then run every test; the number of tests that ran.
+
+    Raises:
+        Exception: whatever a component or a test raised.
+    """
+    for spec in (*harness.processors, *harness.slots.tools.add):
+        build(spec, harness.assets, allow_assets=True)
+
+    def bound(target: str, **params: Any) -> Any:
+        component = build(Spec(target, params), harness.assets, allow_assets=True)
+        if isinstance(component, Processor):
+            component.bind(_context(harness))
+        return component
+
+    count = 0
+    for path, source in tests.items():
+        space: dict[str, Any] = {"__name__": "smoke"}
+        exec(compile(source, path, "exec"), space)
+        for name, test in [(n, t) for n, t in space.items() if n.startswith("test_") and callable(t)]:
+            _run(name, test, bound)
+            count += 1
+    return count
+
+
+def _run(name: str, test: Callable[..., Any], bound: Callable[..., Any]) -> None:
+    result = test(bound)
+    if inspect.isawaitable(result):
+        asyncio.run(asyncio.wait_for(_await(result), TIMEOUT_S))
+
+
+async def _await(result: Any) -> None:
+    await result
+
+
+def _context(harness: HarnessConfig) -> Context:
+    async def complete(role: str, request: ModelRequest) -> ModelResponse:
+        return ModelResponse("ok")
+
+    def scratch() -> Path:
+        return Path(tempfile.mkdtemp())
+
+    return Context("smoke", "smoke", 0, random.Random(0), complete, scratch, harness.assets.__getitem__,
+                   slots={"tool_schemas": (), "limits": harness.slots.limits})  # fmt: skip
+
+
+def main() -> None:
+    """Entry point of the process."""
+    order = json.load(sys.stdin)
+    try:
+        count = run_smoke(HarnessConfig.from_json(order["harness"]), order["tests"])
+        answer = {"ok": True, "tests": count, "error": ""}
+    except Exception as error:  # noqa: BLE001  (whatever it raises is the finding)
+        answer = {"ok": False, "tests": 0, "error": f"{type(error).__name__}: {error}"[:500]}
+    sys.stdout.write(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main()
