@@ -15,8 +15,9 @@ from harnessx.processors.calls import any_of, one_line
 class ParseRetry(Processor):
     """Withholds an answer without a tool call that is no final answer either, and says what was wrong.
 
-    An answer at the last step goes through. With ``final_markers``, an answer is final if it contains one of them. Without, it is final unless
-    it is empty, writes a call to an offered tool in its text, or matches one of ``intents``.
+    With ``final_markers``, an answer is final if it contains one of them. Without, it is final unless
+    it is empty, writes a call to an offered tool in its text, or matches one of ``intents``. At the
+    last step nothing is withheld.
     """
 
     hooks = (Hook.STEP_START, Hook.BEFORE_MODEL, Hook.AFTER_MODEL)
