@@ -50,11 +50,12 @@ class AlfWorldEnvironment:
         Raises:
             Failure: the process that plays the game died.
         """
-        if self._process is None:
-            self._process = self._pool.acquire()
-        self._process.games += 1
-        self._left = self._max_commands
-        return await self._ask({"game": str(self._game.path)})
+        async with self._turn:
+            if self._process is None:
+                self._process = self._pool.acquire()
+            self._process.games += 1
+            self._left = self._max_commands
+            return await self._ask({"game": str(self._game.path)})
 
     async def step(self, call: ToolCall) -> ToolResult:
         """Run one call; calls made at once run one after another.
@@ -63,14 +64,14 @@ class AlfWorldEnvironment:
             ToolError: unknown tool, or arguments that are not one string named ``command``.
             Failure: the process that plays the game died.
         """
-        if call.name == "commands":
-            return ToolResult("\n".join(self._admissible))
-        if call.name != "act":
-            raise ToolError(f"no tool is called {call.name!r}; there are: act, commands")
-        command = call.arguments.get("command")
-        if not isinstance(command, str):
-            raise ToolError("act did not get what it needs")
         async with self._turn:
+            if call.name == "commands":
+                return ToolResult("\n".join(self._admissible))
+            if call.name != "act":
+                raise ToolError(f"no tool is called {call.name!r}; there are: act, commands")
+            command = call.arguments.get("command")
+            if not isinstance(command, str):
+                raise ToolError("act did not get what it needs")
             if self.won or self._left <= 0:
                 return ToolResult("The episode is over.", done=True)
             self._left -= 1
@@ -97,9 +98,7 @@ class _Winnable(Protocol):
 class AlfWorldVerifier:
     """Passes a rollout that won its game. What the agent says does not count."""
 
-    async def score(
-        self, task: Task, answer: str, environment: Environment | None, record: Trajectory
-    ) -> Score:
+    async def score(self, task: Task, answer: str, environment: Environment | None, record: Trajectory) -> Score:
         """Reward 1.0 or 0.0."""
         won = cast(_Winnable, environment).won
         return Score(won, float(won), "the game is won" if won else "the game is not won")

@@ -31,8 +31,7 @@ KINDS = {
 """Official task types, as folders are named, and the short names used in task ids."""
 
 GET_GAMES = (
-    'pip install "harnessx-aegis[alfworld]", run alfworld-download, '
-    "and set ALFWORLD_DATA to the folder it fills"
+    'pip install "harnessx-aegis[alfworld]", run alfworld-download, and set ALFWORLD_DATA to the folder it fills'
 )
 
 _TASK_RULE = re.compile(r'"task":\s*\[\s*\{\s*"rhs":\s*("(?:[^"\\]|\\.)*")')

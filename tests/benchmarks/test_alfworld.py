@@ -284,9 +284,13 @@ async def test_calls_made_at_once_run_in_their_order(alfworld, quick):
     environment = alfworld.environment(quick[0], 0)
     await environment.reset()
     first, second = [c for c in await admissible(environment) if c.startswith("go to")][:2]
-    results = await asyncio.gather(*(act(environment, c) for c in (first, second, first)))
+    *results, listed = await asyncio.gather(
+        *(act(environment, c) for c in (first, second, first)), admissible(environment)
+    )
     arrived = [result.content.split(".")[0].removeprefix("You arrive at ") for result in results]
     assert arrived == [command.removeprefix("go to ") for command in (first, second, first)]
+    assert second in listed
+    assert first not in listed
     await environment.close()
 
 
