@@ -46,12 +46,16 @@ from harnessx.hooks import (
     ToolCallEvent,
     ToolResultEvent,
 )
-from harnessx.messages import Conversation, Message, ModelRequest, ModelResponse, ToolCall, ToolSchema, Usage
-from harnessx.pipeline import Pipeline
+from harnessx.messages import Conversation, Message, Meter, ModelRequest, ModelResponse, ToolCall, ToolSchema, Usage
+from harnessx.pipeline import MAX_PARTS, Pipeline
 from harnessx.processor import Context, Processor
 from harnessx.spec import build
 from harnessx.tasks import ToolResult
 from harnessx.tools.base import Tool, ToolContext
+
+_NOTHING = Usage()
+_PATHS = ("main", *(f"main[{part}]" for part in range(1, MAX_PARTS)))
+"""Who asks: the agent itself, and the further parts of a split request."""
 
 T = TypeVar("T")
 
@@ -106,7 +110,7 @@ class RunLoop:
         self._system = ""
         self._history = Conversation([Message("user", episode.prompt)])
         self._last_user: str | None = episode.prompt
-        self._usage = self._step_usage = Usage()
+        self._spent, self._step_usage = Meter(), _NOTHING
         self._done = False
         self._answer = ""
 
@@ -182,7 +186,7 @@ class RunLoop:
 
     async def _step(self, step: int) -> StopReason | None:
         self._context.step = step
-        self._usage, self._step_usage = self._usage + self._step_usage, Usage()
+        self._step_usage = _NOTHING
         if self._step_start and not await self._prepare(step):
             return StopReason.INTERCEPTED
         answer = await self._ask(step)
@@ -203,7 +207,7 @@ class RunLoop:
     async def _end(self, step: int, stop: StopReason) -> None:
         """task_end. Nothing is left to halt: an interrupt or a spent budget here only ends the hook."""
         if self._task_end:
-            usage = self._usage + self._step_usage
+            usage = self._spent.total
             event = TaskEndEvent(self._episode.task_id, step, stop, self._answer, usage, self._history)
             with contextlib.suppress(Interrupt, LimitReached):
                 await self._task_end.run(event)
@@ -228,11 +232,8 @@ class RunLoop:
         events = [BeforeModelEvent(step, self._history, self._last_user)]
         if self._before_model:
             events = await self._before_model.run(events[0])
-        paths = (f"main[{k}]" if k else "main" for k in range(len(events)))
-        asked = [self._port.complete(self._request(e), path) for e, path in zip(events, paths, strict=True)]
+        asked = [self._complete(self._request(e), path) for e, path in zip(events, _PATHS)]  # noqa: B905
         answers = await _in_order(asked)
-        for answer in answers:
-            self._step_usage += answer.usage
         if self._after_model:
             parts: list[ModelResponse] = []
             for answer in answers:
@@ -311,8 +312,13 @@ class RunLoop:
     async def _complete_for_processor(self, role: str, request: ModelRequest) -> ModelResponse:
         if role not in self._episode.roles:
             raise Failure(Source.PROCESSOR, f"no role {role!r}; roles: {', '.join(self._episode.roles)}")
-        answer = await self._port.complete(replace(request, role=role), f"processor:{role}")
-        self._step_usage += answer.usage
+        return await self._complete(replace(request, role=role), f"processor:{role}")
+
+    async def _complete(self, request: ModelRequest, path: str) -> ModelResponse:
+        answer = await self._port.complete(request, path)
+        self._spent.add(answer.usage)
+        used = self._step_usage
+        self._step_usage = answer.usage if used is _NOTHING else used + answer.usage
         return answer
 
     def _extend(self, *messages: Message) -> None:
@@ -352,7 +358,8 @@ def _numbered(step: int, parts: list[ModelResponse]) -> ModelResponse:
     if len(parts) > 1:
         calls = tuple(call for part in parts for call in part.tool_calls)
         merged = replace(merged, content="\n".join(p.content for p in parts), tool_calls=calls)
-    if all(call.id for call in merged.tool_calls) and len({c.id for c in merged.tool_calls}) == len(merged.tool_calls):
+    ids = {call.id for call in merged.tool_calls}
+    if len(ids) == len(merged.tool_calls) and "" not in ids:
         return merged
     calls = tuple(replace(call, id=f"call_{step}_{i}") for i, call in enumerate(merged.tool_calls))
     return replace(merged, tool_calls=calls)

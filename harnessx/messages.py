@@ -274,6 +274,31 @@ class Usage:
         )
 
 
+class Meter:
+    """A running total of usages; cheaper than adding them up one by one."""
+
+    __slots__ = ("_cached", "_completion", "_prompt", "cost_usd", "tokens")
+
+    def __init__(self) -> None:
+        self.tokens = self._prompt = self._completion = self._cached = 0
+        self.cost_usd: float | None = None
+
+    def add(self, usage: Usage) -> None:
+        """Count one more."""
+        prompt, completion, cost = usage.prompt_tokens, usage.completion_tokens, usage.cost_usd
+        self.tokens += prompt + completion
+        self._prompt += prompt
+        self._completion += completion
+        self._cached += usage.cached_tokens
+        if cost is not None:
+            self.cost_usd = cost if self.cost_usd is None else self.cost_usd + cost
+
+    @property
+    def total(self) -> Usage:
+        """All of it."""
+        return Usage(self._prompt, self._completion, self._cached, self.cost_usd)
+
+
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
     """All that a model may see: system prompt, messages, tools, sampling. ``role`` picks the model."""

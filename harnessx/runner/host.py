@@ -13,7 +13,7 @@ from typing import Protocol
 
 from harnessx.errors import Failure, HarnessxError, LimitReached, Source, StopReason, ToolError, boundary
 from harnessx.harness import Limits
-from harnessx.messages import Conversation, ModelRequest, ModelResponse, ToolCall, Usage
+from harnessx.messages import Conversation, Meter, ModelRequest, ModelResponse, ToolCall
 from harnessx.model_config import Models
 from harnessx.models.base import CallContext
 from harnessx.tasks import Environment, ToolResult
@@ -70,7 +70,7 @@ class Host:
         self._shorthand = Shorthand()
         self._step = Step(0)
         self._steps = self._requests = 0
-        self._usage = Usage()
+        self._spent = Meter()
         self._unpriced = False
         self._asked: Counter[tuple[str, str]] = Counter()
         self._previous: dict[str, Conversation] = {}
@@ -98,8 +98,9 @@ class Host:
             self.failure = self.failure or error
             raise
         usage = response.usage
-        self._usage += usage
-        self._unpriced = self._unpriced or (usage.cost_usd is None and usage.total_tokens > 0)
+        self._spent.add(usage)
+        if usage.cost_usd is None and usage.total_tokens:
+            self._unpriced = True
         self.record.model_calls += 1
         self.record.replayed_calls += replayed
         self._observe(request, path, response, key, replayed)
@@ -129,7 +130,7 @@ class Host:
     def finish(self) -> None:
         """Close the last step and settle the totals."""
         self._flush()
-        self.record.usage = self._usage
+        self.record.usage = self._spent.total
 
     def write_ending(self) -> None:
         """The last line of the trajectory file."""
@@ -137,17 +138,17 @@ class Host:
             self._recorder.write(encode(self.record.ending()))
 
     def _check_limits(self, path: str) -> None:
-        limits, usage = self._limits, self._usage
+        limits, spent = self._limits, self._spent
         if path == "main" or path.startswith("main["):
             if self._requests >= limits.steps:
                 raise LimitReached(StopReason.STEP_LIMIT, f"{limits.steps} steps")
             self._requests += 1
-        if limits.tokens is not None and usage.total_tokens >= limits.tokens:
+        if limits.tokens is not None and spent.tokens >= limits.tokens:
             raise LimitReached(StopReason.TOKEN_LIMIT, f"{limits.tokens} tokens")
         if limits.cost_usd is not None:
             if self._unpriced:
                 raise LimitReached(StopReason.COST_LIMIT, "a call had no known price")
-            if usage.cost_usd is not None and usage.cost_usd >= limits.cost_usd:
+            if spent.cost_usd is not None and spent.cost_usd >= limits.cost_usd:
                 raise LimitReached(StopReason.COST_LIMIT, f"{limits.cost_usd} USD")
 
     def _begin_step(self) -> None:
