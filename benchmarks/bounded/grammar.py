@@ -45,7 +45,9 @@ _FACTS = tuple(
 )
 _GENERIC = r"(?!object|item|thing|something|anything|it\b|them\b|one\b|x\b|y\b)"
 _NOUN = rf"{_GENERIC}([a-z]+)"
-_PLACE = rf"(?:in/on|in|on|into|onto|to|inside) (?:the |a |an )?({'|'.join(sorted(RECEPTACLES, reverse=True))})s?\b(?! \d)"
+_PLACE = (
+    rf"(?:in/on|in|on|into|onto|to|inside) (?:the |a |an )?({'|'.join(sorted(RECEPTACLES, reverse=True))})s?\b(?! \d)"
+)
 _GOALS = tuple(
     (verb, re.compile(pattern))
     for verb, pattern in (

@@ -36,9 +36,9 @@ _OPENING = re.compile(
 )
 _NO_OPENING = re.compile(r"\b(?:do not|don't|never|avoid|without) open")
 _ONE = re.compile(
-    r"\bone(?: \w+){0,2} at a time|\bone by one\b|\bonly (?:carry|hold|one)|\b(?:carry|hold|carrying|holding) "
+    r"\bone (?:single )?(?:object|item|thing) at a time|\bone by one\b|\bonly (?:carry|hold|one)|\b(?:carry|hold|carrying|holding) "
     r"(?:only |just )?(?:one|a single)\b|\bfirst\b.*\bbefore\b.*\bsecond|\bfirst\b.*\bthen\b.*\bsecond"
-    r"|\bsecond\b.*\bafter\b.*\bfirst|\bsingle (?:object|item|thing)|\bhands? (?:is|are) full"
+    r"|\bsecond\b.*\bafter\b.*\bfirst|\b(?:carry|hold|take|fetch|deliver|bring|pick)\w*\b.*\b(?:one at a time|single (?:object|item|thing))|\bhands? (?:is|are) full"
 )
 _SEARCH = re.compile(r"\b(?:look|search|check|visit|try|explore|start|begin|go through|prefer|inspect)\w*\b")
 _VERIFY = re.compile(
@@ -58,7 +58,10 @@ _FORMS = {
 }
 _OPEN_PLACES = tuple(r for r in RECEPTACLES if r not in CLOSEABLE)
 _GROUPS = (
-    (re.compile(r"\b(?:surfaces?|open (?:places?|receptacles?|shelves)|tops?|in plain (?:sight|view))\b"), _OPEN_PLACES),
+    (
+        re.compile(r"\b(?:surfaces?|open (?:places?|receptacles?|shelves)|tops?|in plain (?:sight|view))\b"),
+        _OPEN_PLACES,
+    ),
     (re.compile(r"\b(?:closed|containers?|closable|things that open)\b"), CLOSEABLE),
     (re.compile(r"\btables?\b"), ("diningtable", "coffeetable", "sidetable")),
     (re.compile(r"\bcounters?\b"), ("countertop",)),

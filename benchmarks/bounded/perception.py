@@ -11,16 +11,16 @@ from benchmarks.bounded.grammar import VERBS, Goal, find_goal, kind, read_facts,
 from benchmarks.bounded.instructions import NOTHING_LEARNT, Lesson, read_lesson
 from harnessx.messages import Message, ModelRequest, ToolCall, ToolSchema
 
-WINDOW = 1800
+WINDOW = 2000
 """Attention, in characters of messages; long prompts and tool descriptions eat from it."""
 FREE_HEAD = 1000
 """Characters of system prompt and tool descriptions that cost no attention."""
 LEAST_WINDOW = 600
-PURPOSE = 400
+PURPOSE = 100
 """Further characters within which the goal, and nothing else, is still remembered."""
 CROWDED = 4
 """Longest enumeration that is read without overlooking anything."""
-OVERLOOKED = 60
+OVERLOOKED = 55
 """Share of the middle of a longer one that is overlooked, in percent."""
 FREE_TAIL = 1000
 """Characters of the newest message that cost no attention."""
@@ -147,9 +147,7 @@ def _text_keys(tool: ToolSchema) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=4096)
-def _head(
-    system: str, tools: tuple[tuple[str, str, tuple[str, ...]], ...]
-) -> tuple[Hands, tuple[Lesson, ...], int]:
+def _head(system: str, tools: tuple[tuple[str, str, tuple[str, ...]], ...]) -> tuple[Hands, tuple[Lesson, ...], int]:
     """Tools and lessons of a request's fixed part, and the characters it takes up."""
     act: tuple[str, str] = ("", "")
     listing, explore, told = "", ("", ""), frozenset[str]()

@@ -72,11 +72,10 @@ def _with_object(b: Belief) -> Iterator[Intent]:
 
 
 def _second(b: Belief) -> Iterator[Intent]:
-    """Nobody said that hands hold one thing: fetch the second before delivering the first.
-
-    One that cannot be taken must be stuck, for all the player knows, so it looks for another.
-    """
+    """Nobody said that hands hold one thing: find and take the second before delivering the first."""
     assert b.goal is not None
+    if any(command.startswith(f"take {b.goal.object}") for command in b.failed):
+        return
     for thing, place in reversed(b.where.items()):
         if kind(thing) == b.goal.object and thing != b.holding:
             yield from _fetch(b, thing, place)

@@ -19,20 +19,20 @@ from benchmarks.bounded.planner import FINISH, LIST, Intent
 from harnessx.messages import ToolCall
 
 RATES: Mapping[str, float] = {
-    "raw": 0.014,
-    "name": 0.012,
-    "key": 0.014,
-    "form": 0.026,
+    "raw": 0.010,
+    "name": 0.009,
+    "key": 0.013,
+    "form": 0.020,
     "aloud": 0.009,
     "again": 0.50,
-    "list": 0.02,
-    "claim": 0.20,
+    "list": 0.015,
+    "claim": 0.140,
     "claim_half": 0.300,
     "claim_lost": 0.06,
 }
 """Share of situations that trip the player, at a request of `USUAL` characters."""
 
-USUAL = 3000
+USUAL = 3400
 CERTAIN = 0.93
 """How often a situation that trips it does so in one draw."""
 
@@ -65,7 +65,7 @@ def uniform(*parts: str) -> tuple[float, ...]:
 def draw(belief: Belief, intent: Intent, size: int, weights: str, call: str) -> Draw:
     """The numbers for one call. ``weights`` names the player, ``call`` the request and attempt."""
     last = belief.own[-1][1] if belief.own else belief.goal_text
-    load = 0.5 + 0.5 * size / USUAL
+    load = 0.6 + 0.4 * size / USUAL
     return Draw(uniform(weights, last, intent.command), uniform(call), load)
 
 
@@ -148,7 +148,7 @@ def malformed(belief: Belief, intent: Intent, chance: Draw, weights: str) -> str
         return habit
     verb = "go to" if intent.command.startswith("go to") else intent.command.partition(" ")[0]
     verb = "with" if " with " in intent.command else verb
-    scales = {"form": 0.026 if verb in belief.hands.told else 1.0}
+    scales = {"form": 0.020 if verb in belief.hands.told else 1.0}
     return next((slip for slip in _MALFORMED if chance.slips(slip, scales.get(slip, 1.0))), "")
 
 

@@ -70,9 +70,7 @@ class HouseholdEnvironment:
 class HouseholdVerifier:
     """Passes a rollout whose goal holds in the final state of its world."""
 
-    async def score(
-        self, task: Task, answer: str, environment: Environment | None, record: Trajectory
-    ) -> Score:
+    async def score(self, task: Task, answer: str, environment: Environment | None, record: Trajectory) -> Score:
         """Reward 1.0 or 0.0. What the agent says of itself does not count."""
         assert isinstance(environment, HouseholdEnvironment)
         won = environment.world.won

@@ -11,7 +11,7 @@ import random
 from benchmarks.household.rooms import APPLIANCE, CAN, LAMPS, OPENABLE, ROOMS, Room, kind
 from benchmarks.household.world import Goal, Scenario
 
-MIX = {"pick": 24, "two": 18, "clean": 20, "heat": 18, "cool": 11, "light": 9}
+MIX = {"pick": 26, "two": 14, "clean": 21, "heat": 19, "cool": 11, "light": 9}
 """How often each task type comes, in percent."""
 
 CLUSTER = {
@@ -32,7 +32,7 @@ PHRASES = {
     "light": ("look at {o} under the {p}", "examine the {o} with the {p}"),
 }
 
-HIDDEN = 0.33
+HIDDEN = 0.3
 """Share of games whose goal object lies behind a closed door."""
 
 
@@ -41,7 +41,7 @@ def scenario(seed: int, split: str, index: int) -> Scenario:
     rng = random.Random(f"household/{seed}/{split}/{index}")
     verb = rng.choices(tuple(MIX), tuple(MIX.values()))[0]
     room = ROOMS[rng.choice(_rooms_for(verb))]
-    places = _places(room, rng, large=rng.random() < 0.4)
+    places = _places(room, rng, large=rng.random() < 0.33)
     goal = _goal(verb, room, places, rng)
     contents: dict[str, list[str]] = {place: [] for place in places}
     _lay_out(contents, goal, rng)
