@@ -48,18 +48,19 @@ _NOUN = rf"{_GENERIC}([a-z]+)"
 _PLACE = (
     rf"(?:in/on|in|on|into|onto|to|inside) (?:the |a |an )?({'|'.join(sorted(RECEPTACLES, reverse=True))})s?\b(?! \d)"
 )
+_THE = r"(?:the |a |an |some )?"
 _GOALS = tuple(
     (verb, re.compile(pattern))
     for verb, pattern in (
-        ("light", rf"(?:look at|examine) (?:the |a |an |some )?{_NOUN} (?:under|with) (?:the |a )?({'|'.join(LAMPS)})\b"),
+        ("light", rf"(?:look at|examine) {_THE}{_NOUN} (?:under|with) (?:the |a )?({'|'.join(LAMPS)})\b"),
         ("two", rf"(?:put|place|find) two {_NOUN} (?:and (?:put|place) them )?{_PLACE}"),
-        ("clean", rf"(?:put|place) (?:the |a |an |some )?clean {_NOUN} {_PLACE}"),
-        ("clean", rf"clean (?:the |a |an |some )?{_NOUN} and (?:put|place) it {_PLACE}"),
-        ("heat", rf"(?:put|place) (?:the |a |an |some )?hot {_NOUN} {_PLACE}"),
-        ("heat", rf"heat (?:the |a |an |some )?{_NOUN} and (?:put|place) it {_PLACE}"),
-        ("cool", rf"(?:put|place) (?:the |a |an |some )?(?:cool|cold) {_NOUN} {_PLACE}"),
-        ("cool", rf"cool (?:the |a |an |some )?{_NOUN} and (?:put|place) it {_PLACE}"),
-        ("pick", rf"(?:put|place) (?:the |a |an |some )?{_NOUN} {_PLACE}"),
+        ("clean", rf"(?:put|place) {_THE}clean {_NOUN} {_PLACE}"),
+        ("clean", rf"clean {_THE}{_NOUN} and (?:put|place) it {_PLACE}"),
+        ("heat", rf"(?:put|place) {_THE}hot {_NOUN} {_PLACE}"),
+        ("heat", rf"heat {_THE}{_NOUN} and (?:put|place) it {_PLACE}"),
+        ("cool", rf"(?:put|place) {_THE}(?:cool|cold) {_NOUN} {_PLACE}"),
+        ("cool", rf"cool {_THE}{_NOUN} and (?:put|place) it {_PLACE}"),
+        ("pick", rf"(?:put|place) {_THE}{_NOUN} {_PLACE}"),
     )
 )  # fmt: skip
 COMMAND = re.compile(

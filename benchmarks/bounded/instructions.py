@@ -36,9 +36,10 @@ _OPENING = re.compile(
 )
 _NO_OPENING = re.compile(r"\b(?:do not|don't|never|avoid|without) open")
 _ONE = re.compile(
-    r"\bone (?:single )?(?:object|item|thing) at a time|\bone by one\b|\bonly (?:carry|hold|one)|\b(?:carry|hold|carrying|holding) "
-    r"(?:only |just )?(?:one|a single)\b|\bfirst\b.*\bbefore\b.*\bsecond|\bfirst\b.*\bthen\b.*\bsecond"
-    r"|\bsecond\b.*\bafter\b.*\bfirst|\b(?:carry|hold|take|fetch|deliver|bring|pick)\w*\b.*\b(?:one at a time|single (?:object|item|thing))|\bhands? (?:is|are) full"
+    r"\bone (?:single )?(?:object|item|thing) at a time|\bone by one\b|\bonly (?:carry|hold|one)"
+    r"|\b(?:carry|hold|carrying|holding) (?:only |just )?(?:one|a single)\b|\bhands? (?:is|are) full"
+    r"|\bfirst\b.*\b(?:before|then)\b.*\bsecond|\bsecond\b.*\bafter\b.*\bfirst"
+    r"|\b(?:carry|hold|take|fetch|deliver|bring|pick)\w*\b.*\b(?:one at a time|single (?:object|item|thing))"
 )
 _SEARCH = re.compile(r"\b(?:look|search|check|visit|try|explore|start|begin|go through|prefer|inspect)\w*\b")
 _VERIFY = re.compile(

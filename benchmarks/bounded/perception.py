@@ -22,7 +22,7 @@ CROWDED = 4
 """Longest enumeration that is read without overlooking anything."""
 OVERLOOKED = 55
 """Share of the middle of a longer one that is overlooked, in percent."""
-FREE_TAIL = 1000
+FREE_TAIL = 1400
 """Characters of the newest message that cost no attention."""
 
 
@@ -191,7 +191,9 @@ def _take_in(belief: Belief, message: Message, shown: int) -> None:
 
 
 def _believe(belief: Belief, name: str, first: str, second: str, result: bool) -> None:
-    """Change the belief by one fact."""
+    """Change the belief by one fact. Only what was just done (``result``) makes failures worth a retry."""
+    if result and name in ("took", "put"):
+        belief.failed.clear()
     match name:
         case "at":
             belief.at = first
@@ -213,11 +215,9 @@ def _believe(belief: Belief, name: str, first: str, second: str, result: bool) -
             belief.holding = first
             belief.where.pop(first, None)
             belief.delivered.discard(first)
-            belief.failed.clear()
         case "put":
             belief.holding = ""
             belief.where[first] = second
-            belief.failed.clear()
             if belief.goal and kind(second) == belief.goal.place:
                 belief.delivered.add(first)
         case "made":

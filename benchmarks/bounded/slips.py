@@ -9,6 +9,7 @@ this time. A malformed call still in view is copied for a while, as a bad exampl
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,12 +22,12 @@ from harnessx.messages import ToolCall
 RATES: Mapping[str, float] = {
     "raw": 0.010,
     "name": 0.009,
-    "key": 0.013,
+    "key": 0.015,
     "form": 0.020,
     "aloud": 0.009,
     "again": 0.50,
     "list": 0.015,
-    "claim": 0.140,
+    "claim": 0.120,
     "claim_half": 0.300,
     "claim_lost": 0.06,
 }
@@ -108,14 +109,9 @@ def repeats(belief: Belief, chance: Draw, weights: str) -> str:
 
 
 def without_number(command: str) -> str:
-    """The command as one says it: articles for numbers. No game understands it."""
-    return "the ".join(part for part in _spoken(command))
-
-
-def _spoken(command: str) -> list[str]:
-    words = [word for word in command.split(" ") if not word.isdigit()]
-    verb = 2 if words[:2] == ["go", "to"] else 1
-    return [" ".join(words[:verb]) + " ", " ".join(words[verb:])]
+    """The command as people say it: an article for the number, as in ``go to the shelf``."""
+    said = re.sub(r" ([a-z]+) \d+", r" the \1", command)
+    return said.partition(" from ")[0] if command.startswith("take ") else said
 
 
 def wants_finish_too_soon(belief: Belief, chance: Draw) -> bool:

@@ -11,7 +11,7 @@ import random
 from benchmarks.household.rooms import APPLIANCE, CAN, LAMPS, OPENABLE, ROOMS, Room, kind
 from benchmarks.household.world import Goal, Scenario
 
-MIX = {"pick": 26, "two": 14, "clean": 21, "heat": 19, "cool": 11, "light": 9}
+MIX = {"pick": 27, "two": 14, "clean": 22, "heat": 20, "cool": 9, "light": 8}
 """How often each task type comes, in percent."""
 
 CLUSTER = {

@@ -54,8 +54,7 @@ ROOMS: Mapping[str, Room] = {
             "stoveburner": (1, 2),
             "toaster": (1, 1),
         },
-        tuple(sorted(_FOOD | _DISHES | _COOKWARE | _CUTLERY))
-        + ("dishsponge", "peppershaker", "saltshaker", "soapbottle"),
+        (*sorted(_FOOD | _DISHES | _COOKWARE | _CUTLERY), "dishsponge", "peppershaker", "saltshaker", "soapbottle"),
     ),
     "bathroom": Room(
         {
