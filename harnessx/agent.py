@@ -54,8 +54,8 @@ class Agent:
             return await run_rollout(rollout, self._models, environment, verifier, execute=self._execute, tape=tape)
         path = Path(trajectory)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", encoding="utf-8") as file:
-            recorder = Recorder(file.write, keep=verifier is not None, contents=contents)
+        with path.open("wb") as file:  # bytes: a text file costs more to open than a step to run
+            recorder = Recorder(lambda line: file.write(line.encode()), keep=verifier is not None, contents=contents)
             return await run_rollout(
                 rollout,
                 self._models,

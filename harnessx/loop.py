@@ -139,14 +139,19 @@ class RunLoop:
             for hook in traits.hooks:
                 at[hook].append(processor)
         scope = Scope(self._schemas, self._episode.roles)
-        self._task_start: Pipeline[TaskStartEvent] = Pipeline(Hook.TASK_START, at, scope)
-        self._step_start: Pipeline[StepStartEvent] = Pipeline(Hook.STEP_START, at, scope)
-        self._before_model: Pipeline[BeforeModelEvent] = Pipeline(Hook.BEFORE_MODEL, at, scope)
-        self._after_model: Pipeline[ModelResponseEvent] = Pipeline(Hook.AFTER_MODEL, at, scope)
-        self._before_tool: Pipeline[ToolCallEvent] = Pipeline(Hook.BEFORE_TOOL, at, scope)
-        self._after_tool: Pipeline[ToolResultEvent] = Pipeline(Hook.AFTER_TOOL, at, scope)
-        self._step_end: Pipeline[StepEndEvent] = Pipeline(Hook.STEP_END, at, scope)
-        self._task_end: Pipeline[TaskEndEvent] = Pipeline(Hook.TASK_END, at, scope)
+
+        def pipeline(hook: Hook) -> Any:
+            """None where no processor serves the hook: then not even an event is made."""
+            return Pipeline(hook, at[hook], scope) if at[hook] else None
+
+        self._task_start: Pipeline[TaskStartEvent] | None = pipeline(Hook.TASK_START)
+        self._step_start: Pipeline[StepStartEvent] | None = pipeline(Hook.STEP_START)
+        self._before_model: Pipeline[BeforeModelEvent] | None = pipeline(Hook.BEFORE_MODEL)
+        self._after_model: Pipeline[ModelResponseEvent] | None = pipeline(Hook.AFTER_MODEL)
+        self._before_tool: Pipeline[ToolCallEvent] | None = pipeline(Hook.BEFORE_TOOL)
+        self._after_tool: Pipeline[ToolResultEvent] | None = pipeline(Hook.AFTER_TOOL)
+        self._step_end: Pipeline[StepEndEvent] | None = pipeline(Hook.STEP_END)
+        self._task_end: Pipeline[TaskEndEvent] | None = pipeline(Hook.TASK_END)
 
     async def run(self) -> Ending:
         """Run to the end.
@@ -187,8 +192,11 @@ class RunLoop:
     async def _step(self, step: int) -> StopReason | None:
         self._context.step = step
         self._step_usage = _NOTHING
-        if self._step_start and not await self._prepare(step):
-            return StopReason.INTERCEPTED
+        if self._step_start:
+            begun = await self._step_start.run(StepStartEvent(step, self._history, self._offered, self._role))
+            if not begun:
+                return StopReason.INTERCEPTED
+            self._prepare(begun[0])
         answer = await self._ask(step)
         stop = None
         if answer is not None:
@@ -212,12 +220,8 @@ class RunLoop:
             with contextlib.suppress(Interrupt, LimitReached):
                 await self._task_end.run(event)
 
-    async def _prepare(self, step: int) -> bool:
-        """step_start: the history, the tools and the role of this step. False when intercepted."""
-        events = await self._step_start.run(StepStartEvent(step, self._history, self._offered, self._role))
-        if not events:
-            return False
-        chosen = events[0]
+    def _prepare(self, chosen: StepStartEvent) -> None:
+        """Take over the history, the tools and the role that step_start chose."""
         self._role = chosen.role
         if chosen.messages is not self._history:
             self._history = chosen.messages
@@ -225,7 +229,6 @@ class RunLoop:
         if chosen.tools != self._offered:
             self._offered = chosen.tools
             self._offer = tuple(self._schemas[name] for name in chosen.tools)
-        return True
 
     async def _ask(self, step: int) -> ModelResponse | None:
         """before_model, the model, after_model. None when the request or the answer was intercepted."""

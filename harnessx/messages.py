@@ -9,19 +9,40 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import json.encoder
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, overload
 
 JSON: TypeAlias = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
+
+def json_encoder(*, sort_keys: bool = False) -> Callable[[object], str]:
+    """``json.dumps`` without spaces, unicode kept; its C encoder is made once, not for every value."""
+    plain = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=sort_keys, check_circular=False)
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return plain.encode
+    text = json.encoder.encode_basestring
+    chunks = make(None, plain.default, text, None, ":", ",", sort_keys, False, True)
+    return lambda value: "".join(chunks(value, 0))
+
+
+_encode = json_encoder(sort_keys=True)
 
 
 def canonical_json(value: object) -> str:
-    """One string per JSON value: sorted keys, no spaces, unicode kept."""
-    return _encode(value)
+    """One string per JSON value: sorted keys, no spaces, unicode kept.
+
+    Raises:
+        TypeError: not a JSON value.
+        ValueError: nested too deeply, or in itself.
+    """
+    try:
+        return _encode(value)
+    except RecursionError as error:
+        raise ValueError("nested too deeply, or in itself") from error
 
 
 def digest_of(value: object) -> str:

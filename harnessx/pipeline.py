@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 from harnessx.contracts import Scope, check_contract
@@ -17,15 +17,12 @@ E = TypeVar("E")
 
 
 class Pipeline(Generic[E]):
-    """One hook of one rollout. False where no processor serves the hook: then no event is due."""
+    """One hook of one rollout."""
 
     __slots__ = ("_contract", "_processors", "_scope")
 
-    def __init__(self, hook: Hook, at: Mapping[Hook, Sequence[Processor]], scope: Scope) -> None:
-        self._contract, self._processors, self._scope = CONTRACTS[hook], tuple(at[hook]), scope
-
-    def __bool__(self) -> bool:
-        return bool(self._processors)
+    def __init__(self, hook: Hook, processors: Sequence[Processor], scope: Scope) -> None:
+        self._contract, self._processors, self._scope = CONTRACTS[hook], tuple(processors), scope
 
     async def run(self, event: E) -> list[E]:
         """The events that come out: none (intercepted), one, or the parts of a split.

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harnessx.errors import Outcome, StopReason, UserError
-from harnessx.messages import Message, ModelResponse, ToolCall, Usage
+from harnessx.messages import Message, ModelResponse, ToolCall, Usage, json_encoder
 
 FORMAT = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Exchange:
     """One request and its answer. ``sent`` holds the messages that were new in the request.
 
@@ -35,7 +35,7 @@ class Exchange:
     system: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ToolExchange:
     """One tool call that reached the environment, and its result."""
 
@@ -72,9 +72,8 @@ class Shorthand:
         calls = []
         for done in step.calls:
             call = done.call
-            known = asked.get(call.id)
-            row: dict[str, Any] = {"call": call.id if known is call or known == call else call.to_json()}
-            row["content"] = done.content
+            short = call.id if asked.get(call.id) == call else call.to_json()
+            row: dict[str, Any] = {"call": short, "content": done.content}
             if done.is_error:
                 row["is_error"] = True
             calls.append(row)
@@ -94,12 +93,9 @@ class Shorthand:
 
     def _exchange_row(self, exchange: Exchange) -> dict[str, Any]:
         path = exchange.path
-        row: dict[str, Any] = {
-            "path": path,
-            "kept": exchange.kept,
-            "sent": [self._short(path, message) for message in exchange.sent],
-            "response": exchange.response.to_json(),
-        }
+        row: dict[str, Any] = {"kept": exchange.kept} if path == "main" else {"path": path, "kept": exchange.kept}
+        row["sent"] = [self._short(path, message) for message in exchange.sent]
+        row["response"] = exchange.response.to_json()
         if exchange.system is not None:
             row["system"] = exchange.system
         if exchange.key:
@@ -110,7 +106,7 @@ class Shorthand:
         return row
 
     def _exchange(self, row: Mapping[str, Any]) -> Exchange:
-        path = row["path"]
+        path = row.get("path", "main")
         sent = tuple(self._long(path, item) for item in row["sent"])
         response = ModelResponse.from_json(row["response"])
         self._answers[path] = response
@@ -263,7 +259,7 @@ class Trajectory:
         self.claims = row["claims"]
 
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+_encode = json_encoder()
 
 
 def encode(row: Mapping[str, Any]) -> str:

@@ -19,6 +19,9 @@ from harnessx.models.base import CallContext
 from harnessx.tasks import Environment, ToolResult
 from harnessx.trajectory import Exchange, Shorthand, Step, ToolExchange, Trajectory, encode
 
+_MODEL, _WORLD = boundary(Source.MODEL), boundary(Source.ENVIRONMENT)
+_FILE = boundary(Source.SANDBOX, "the trajectory file")
+
 
 class Tape(Protocol):
     """The response cache of one (split, benchmark, task, attempt)."""
@@ -115,7 +118,7 @@ class Host:
         if self._environment is None or self.done:
             return ToolResult("The episode is over." if self.done else "There is no environment.", True)
         try:
-            with boundary(Source.ENVIRONMENT, call.name):
+            with _WORLD:
                 try:
                     result = await self._environment.step(call)
                 except ToolError as error:
@@ -162,7 +165,7 @@ class Host:
         if not step.exchanges and not step.calls:
             return
         if self._recorder.write is not None and self._recorder.contents:
-            with boundary(Source.SANDBOX, "trajectory file"):
+            with _FILE:
                 self._recorder.write(self._shorthand.line(step))
         if self._recorder.keep:
             self.record.steps.append(step)
@@ -192,7 +195,7 @@ class Host:
         return response, key, False
 
     async def _ask(self, request: ModelRequest, context: CallContext) -> ModelResponse:
-        with boundary(Source.MODEL):
+        with _MODEL:
             return await self._models.complete(request, context)
 
     def _observe(self, request: ModelRequest, path: str, response: ModelResponse, key: str, replayed: bool) -> None:
