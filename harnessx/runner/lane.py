@@ -14,6 +14,7 @@ import itertools
 import os
 import socket
 import sys
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -77,11 +78,19 @@ class Lane:
             case "job":
                 task = asyncio.ensure_future(self._job(frame))
                 self._jobs.add(task)
-                task.add_done_callback(self._jobs.discard)
+                task.add_done_callback(lambda done: self._ended(frame["id"], done))
 
     def on_close(self, reason: str) -> None:
         """The pool is gone."""
         self.closed.set()
+
+    def _ended(self, ident: int, job: asyncio.Task[None]) -> None:
+        """A job that raised is a defect of ours, and ends the run instead of hanging it."""
+        self._jobs.discard(job)
+        error = None if job.cancelled() else job.exception()
+        if error is not None and self.channel is not None:
+            text = "".join(traceback.format_exception(error))
+            self.channel.send({"t": "broken", "id": ident, "error": text})
 
     async def _job(self, frame: Frame) -> None:
         assert self.channel is not None

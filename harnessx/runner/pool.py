@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from harnessx.errors import UserError
+from harnessx.errors import HarnessxError, UserError
 from harnessx.harness import HarnessConfig
 from harnessx.model_config import ModelConfig
 from harnessx.runner.cassette import Entry
@@ -28,6 +28,14 @@ from harnessx.runner.wire import Channel, Frame
 from harnessx.tasks import Benchmark
 
 MAX_LANE_DEATHS = 3
+
+
+class Drained(HarnessxError):
+    """The pool was asked to stop; what was running has finished."""
+
+
+class RunnerBroken(HarnessxError):
+    """A defect of the runner itself, with the lane's traceback."""
 
 
 class Shelf(Protocol):
@@ -97,6 +105,15 @@ class Pool:
         self._pending: dict[int, _Pending] = {}
         self._next_id = 0
 
+    def attach(self, shelf: Shelf) -> None:
+        """Keep results in ``shelf`` from now on."""
+        self._shelf = shelf
+
+    def drain(self) -> None:
+        """Start nothing more; `run` raises `Drained` once what is in flight has finished."""
+        for lane in self._lanes:
+            lane.drain()
+
     async def __aenter__(self) -> Pool:
         count = self.config.lanes or os.cpu_count() or 1
         share = max(1, self.config.concurrency // count)
@@ -132,7 +149,10 @@ class Pool:
         """Like `run`, each result with its trajectory (JSONL) where the job asks for it."""
         submitted = [self._submit(job, on_result) for job in jobs]
         try:
-            await asyncio.gather(*(entry.finished for entry in submitted))
+            done = await asyncio.gather(*(entry.finished for entry in submitted), return_exceptions=True)
+            for outcome in done:
+                if isinstance(outcome, BaseException):
+                    raise outcome
         finally:
             for ident in [i for i, entry in self._pending.items() if entry in submitted]:
                 del self._pending[ident]
@@ -208,6 +228,10 @@ class Pool:
                 )
             return None
         entry = self._pending.get(frame["id"])
+        if frame["t"] == "broken":
+            if entry is not None and not entry.finished.done():
+                entry.finished.set_exception(RunnerBroken(f"a lane could not run its job:\n{frame['error']}"))
+            return int(frame["id"])
         result = RolloutResult.from_json(frame["result"])
         if self._shelf is not None and not result.missing:
             import json
@@ -240,9 +264,13 @@ class _LaneProcess:
         self._known: set[str] = set()
         self._deaths = 0
         self._closed = False
+        self._draining = False
 
     def enqueue(self, ident: int, entry: _Pending) -> None:
         """Add a job; it starts when one of the lane's places is free."""
+        if self._draining:
+            entry.finished.set_exception(Drained("stopped on request"))
+            return
         self._queue.append((ident, entry))
         if self._channel is not None:
             self._feed()
@@ -256,6 +284,7 @@ class _LaneProcess:
                 [sys.executable, "-m", "harnessx.runner.lane", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
+                start_new_session=True,
             )
         channel = await Channel.over(ours, self._on_frame, self._on_close)
         config = self._pool.config
@@ -310,6 +339,14 @@ class _LaneProcess:
         self._queue[:0] = lost
         if self._queue:
             self._starting = asyncio.ensure_future(self._start())
+
+    def drain(self) -> None:
+        """Drop the queue; jobs in flight finish."""
+        self._draining = True
+        for _, entry in self._queue:
+            if not entry.finished.done():
+                entry.finished.set_exception(Drained("stopped on request"))
+        self._queue.clear()
 
     def close(self) -> None:
         """End the lane and everything below it."""

@@ -1,0 +1,71 @@
+"""``python -m aegis.evaluate``: score a harness without evolving it; two harnesses: paired."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from aegis.cli import hydra_main
+from harnessx.errors import UserError
+
+
+def evaluate(config: dict[str, Any]) -> float | None:
+    """Print the score (and the paired difference, second minus first); returns the last mean."""
+    from aegis.statistics import Interval, paired_difference
+    from aegis.views import notation
+
+    names = config["harness"] if isinstance(config["harness"], list) else [config["harness"]]
+    if not 1 <= len(names) <= 2:
+        raise UserError(f"harness takes one or two harnesses, not {len(names)}")
+    if not isinstance(config["attempts"], int) or config["attempts"] < 1:
+        raise UserError(f"attempts={config['attempts']!r} must be a positive whole number")
+    evaluations, meter = asyncio.run(_measure(config, names))
+    seed = config["seed"]
+    rows: dict[str, Interval | None] = {
+        f"{index + 1}. {name or 'h0'}": evaluation.interval(seed)
+        for index, (name, evaluation) in enumerate(zip(names, evaluations, strict=True))
+    }
+    difference = None
+    if len(evaluations) == 2:
+        first, second = (e.outcomes for e in evaluations)
+        shared = first.keys() & second.keys()
+        difference = paired_difference({t: first[t] for t in shared}, {t: second[t] for t in shared}, seed)
+    if config["json"]:
+        named = {name: _plain(i) for name, i in rows.items()}
+        print(json.dumps({"split": config["split"], "scores": named, "difference": _plain(difference),
+                          "rollouts": meter.rollouts, "tokens": meter.tokens}))  # fmt: skip
+    else:
+        for name, interval in rows.items():
+            print(f"{name:40} {notation.percent(interval)} {notation.bounds(interval)}")
+        if difference is not None:
+            print(
+                f"{'difference (2 - 1), paired':40} {notation.points(difference)} {notation.point_bounds(difference)}"
+            )
+        print(f"{meter.rollouts} rollouts, {notation.count(meter.tokens)} tokens")
+    last = list(rows.values())[-1]
+    return last.mean if last is not None else None
+
+
+async def _measure(config: dict[str, Any], names: list[str | None]) -> Any:
+    from aegis.evaluator import Evaluator
+    from aegis.settings import load_harness, pool_config
+    from harnessx.runner.pool import Pool
+
+    pool = Pool(pool_config(config))
+    harnesses = [load_harness(name, pool.benchmark) for name in names]
+    split = config["split"]
+    limit = config["limit"] or config["benchmark"]["splits"].get(split, 100)
+    tasks = {split: pool.benchmark.tasks(split, limit)}
+    async with pool:
+        evaluator = Evaluator(pool, tasks)
+        evaluations = [await evaluator.evaluate(h, split, config["attempts"]) for h in harnesses]
+    return evaluations, evaluator.meter
+
+
+def _plain(interval: Any) -> dict[str, float] | None:
+    return None if interval is None else {n: getattr(interval, n) for n in ("mean", "lo", "hi", "n")}
+
+
+if __name__ == "__main__":
+    hydra_main("evaluate", evaluate)

@@ -1,0 +1,217 @@
+"""A run from settings to summary: open the store, evolve, measure, report."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from aegis.evaluator import SEALED, SPLITS, Evaluation, Evaluator, Meter
+from aegis.gate.confirmation import Confirmation, Draws
+from aegis.gate.gate import Gate
+from aegis.history import History
+from aegis.journal import Journal
+from aegis.meta.base import MetaAgent
+from aegis.provenance import versions
+from aegis.record import CandidateOutcome, Digests, SealedRates, SplitScores, Summary
+from aegis.round import Engine
+from aegis.settings import Settings, instantiate, load_harness
+from aegis.statistics import Elond, Ledger, Spending, paired_difference
+from aegis.store import RunStore
+from aegis.strategies.base import Result, Schedule, Strategy
+from aegis.views.progress import Progress
+from harnessx.errors import UserError
+from harnessx.harness import HarnessConfig
+from harnessx.runner.pool import Pool
+
+
+class Clock:
+    """Wall seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._stage, self._since = "start", time.monotonic()
+
+    def enter(self, stage: str) -> None:
+        """The next stage begins."""
+        now = time.monotonic()
+        self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + now - self._since
+        self._stage, self._since = stage, now
+
+
+async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
+    """Run to the end; the run folder then holds everything DESIGN §5 names.
+
+    A resumed run replays: what is in the store is not run again, and every file comes out as it was.
+
+    Raises:
+        UserError: bad settings, an unusable folder, data that is not there.
+        Drained: interrupted; what was running has finished and is stored.
+    """
+    clock = Clock()
+    pool = Pool(settings.pool)
+    baseline = load_harness(settings.harness, pool.benchmark)
+    tasks = {split: pool.benchmark.tasks(split, size) for split, size in settings.splits.items()}
+    for split, size in settings.splits.items():
+        if len(tasks[split]) < size:
+            raise UserError(f"{split} has {len(tasks[split])} tasks; set benchmark.splits.{split} to at most that")
+    meta: MetaAgent = instantiate(settings.raw["meta"], "meta")
+    strategy: Strategy = instantiate(settings.raw["strategy"], "strategy")
+    with RunStore.open(folder, settings.identity, resume=resume) as store, Progress(settings.rounds) as progress:
+        _write_config(store, settings)
+        pool.attach(store)
+        async with pool:
+            with _draining(pool, progress):
+
+                def on_progress(done: int, planned: int, meter: Meter) -> None:
+                    progress.rollouts(done, planned, meter.passed, meter.tokens, meter.dollars)
+                    progress.calls(meter.calls.made, meter.calls.replayed)
+
+                def on_stage(number: int, name: str) -> None:
+                    clock.enter(name)
+                    progress.stage(number, name)
+
+                evaluator = Evaluator(pool, tasks, on_progress)
+                history = History()
+                journal = Journal(store, evaluator, history, settings.seed)
+                journal.begin(baseline)
+                gate = Gate(settings.gate, evaluator, _confirmation(settings, evaluator), settings.seed)
+                engine = Engine(
+                    evaluator,
+                    meta,
+                    gate,
+                    history,
+                    settings.attempts,
+                    settings.candidates,
+                    settings.actionability,
+                    settings.seed,
+                    on_stage,
+                )
+                schedule = Schedule(settings.rounds, settings.patience, lambda: _spent(settings, evaluator.meter))
+                result = await strategy.run(engine, journal, baseline, schedule)
+                on_stage(len(journal.rounds), "final evaluation")
+                splits = await _final(settings, evaluator, store, baseline, result)
+        clock.enter("report")
+        summary = _summary(settings, pool, journal, evaluator.meter, clock, baseline, result, splits)
+        store.write_text("summary.json", json.dumps(summary.to_json(), indent=1, sort_keys=True) + "\n")
+        return summary
+
+
+def _confirmation(settings: Settings, evaluator: Evaluator) -> Confirmation:
+    gate = settings.gate
+    kind = Spending if gate.ledger == "spending" else Elond
+    ledger: Ledger = kind(gate.alpha, settings.decisions)
+    draws = Draws(evaluator.tasks["validation"], settings.seed)
+    return Confirmation(evaluator, ledger, draws, cap=gate.cap, batch=gate.batch, run_cap=gate.run_cap, mei=gate.mei)
+
+
+def _spent(settings: Settings, meter: Meter) -> str:
+    budget = settings.budget
+    if budget.rollouts is not None and meter.rollouts >= budget.rollouts:
+        return f"the budget of {budget.rollouts} rollouts is spent"
+    if budget.tokens is not None and meter.tokens >= budget.tokens:
+        return f"the budget of {budget.tokens} tokens is spent"
+    if budget.usd is not None and meter.dollars is not None and meter.dollars >= budget.usd:
+        return f"the budget of {budget.usd} USD is spent"
+    return ""
+
+
+async def _final(
+    settings: Settings, evaluator: Evaluator, store: RunStore, baseline: HarnessConfig, result: Result
+) -> dict[str, SplitScores]:
+    """Baseline, final and peak on every split; sealed is read here, once, after its audit entry."""
+    harnesses = {"baseline": baseline, "final": result.final, "peak": result.peak}
+    splits = {}
+    for split in SPLITS:
+        if split == SEALED:
+            store.audit({"event": "sealed", **{name: h.digest for name, h in harnesses.items()}})
+        attempts = settings.attempts if split == "evolve" else settings.sealed_attempts
+        measured: dict[str, Evaluation] = {
+            name: await evaluator.evaluate(harness, split, attempts) for name, harness in harnesses.items()
+        }
+        outcomes = {name: evaluation.outcomes for name, evaluation in measured.items()}
+        shared = outcomes["baseline"].keys() & outcomes["final"].keys()
+        before, after = ({t: o for t, o in outcomes[n].items() if t in shared} for n in ("baseline", "final"))
+        splits[split] = SplitScores(
+            measured["baseline"].interval(settings.seed),
+            measured["final"].interval(settings.seed),
+            measured["peak"].interval(settings.seed),
+            paired_difference(before, after, settings.seed) if shared else None,
+        )
+        if split == SEALED:
+            rates = SealedRates(*(measured[name].rates for name in ("baseline", "final", "peak")))
+            store.write_text("data/sealed.json", json.dumps(rates.to_json(), sort_keys=True) + "\n")
+    return splits
+
+
+def _summary(
+    settings: Settings,
+    pool: Pool,
+    journal: Journal,
+    meter: Meter,
+    clock: Clock,
+    baseline: HarnessConfig,
+    result: Result,
+    splits: dict[str, SplitScores],
+) -> Summary:
+    paired = settings.gate.rule == "paired"
+    return Summary(
+        splits=splits,
+        rounds=len(journal.rounds),
+        candidates=tuple(
+            CandidateOutcome(c.id, c.round, c.bucket, c.title, c.verdict, c.reason) for c in journal.candidates
+        ),
+        rollouts=meter.rollouts,
+        model_calls=meter.calls,
+        tokens=meter.tokens,
+        dollars=meter.dollars,
+        seconds={name: round(value, 3) for name, value in clock.seconds.items()},
+        seeds=(settings.seed,),
+        digests=Digests(
+            pool.benchmark.digest,
+            settings.pool.model.digest,
+            baseline.digest,
+            result.final.digest,
+            result.peak.digest,
+        ),
+        isolation=pool.isolation,
+        gate=settings.gate.rule,
+        ledger=settings.gate.ledger if paired else "none",
+        alpha=settings.gate.alpha if paired else None,
+        versions=versions(),
+        stopped=result.stopped,
+    )
+
+
+def _write_config(store: RunStore, settings: Settings) -> None:
+    import yaml
+
+    store.write_text("config.yaml", yaml.safe_dump(_plain(settings.raw), sort_keys=True, allow_unicode=True))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items() if k != "run"}
+    return value
+
+
+@contextlib.contextmanager
+def _draining(pool: Pool, progress: Progress) -> Iterator[None]:
+    """The first Ctrl-C drains, a second one stops at once."""
+    loop = asyncio.get_running_loop()
+
+    def interrupted() -> None:
+        loop.remove_signal_handler(signal.SIGINT)
+        progress.note("stopping: rollouts in flight will finish; Ctrl-C again stops at once")
+        pool.drain()
+
+    loop.add_signal_handler(signal.SIGINT, interrupted)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
