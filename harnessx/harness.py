@@ -19,13 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 from harnessx.errors import HarnessInvalid
 from harnessx.hooks import Hook
-from harnessx.messages import digest_of
+from harnessx.messages import canonical_json, digest_of
 from harnessx.spec import Spec, Traits, traits_of
 
 if TYPE_CHECKING:
     from harnessx.processor import Processor
 
 FORMAT = 1
+_BREAKS = frozenset("\x85\u2028\u2029")
+"""Line breaks of Unicode, which PyYAML writes as they are and reads as spaces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ class Slots:
         if self.tools.expose is not None:
             tools["expose"] = list(self.tools.expose)
         if self.tools.describe:
-            tools["describe"] = dict(self.tools.describe)
+            tools["describe"] = dict(sorted(self.tools.describe.items()))
         if self.tools.add:
             tools["add"] = [spec.to_json() for spec in self.tools.add]
         for name, value in (("tools", tools), ("limits", limits), ("plugins", list(self.plugins))):
@@ -275,7 +277,8 @@ class HarnessConfig:
         import yaml
 
         data = {k: v for k, v in self.to_json().items() if k != "assets" and (v or k == "processors")}
-        return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
+        readable = _BREAKS.isdisjoint(canonical_json(data))
+        return yaml.safe_dump(data, sort_keys=False, allow_unicode=readable, width=100)
 
     @classmethod
     def from_yaml(cls, text: str, assets: Mapping[str, str] | None = None) -> HarnessConfig:
@@ -299,7 +302,7 @@ class HarnessConfig:
         for path, text in self.assets.items():
             target = root / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text, encoding="utf-8")
+            target.write_bytes(text.encode())
         (root / "harness.yaml").write_text(self.to_yaml(), encoding="utf-8")
         return root
 
@@ -315,7 +318,7 @@ class HarnessConfig:
         try:
             text = file.read_text(encoding="utf-8")
             assets = {
-                p.relative_to(file.parent).as_posix(): p.read_text(encoding="utf-8")
+                p.relative_to(file.parent).as_posix(): p.read_bytes().decode()
                 for p in sorted((file.parent / "assets").rglob("*"))
                 if p.is_file() and "__pycache__" not in p.parts
             }

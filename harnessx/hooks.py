@@ -21,6 +21,9 @@ after_tool      parts join in order into one result           the result is with
 step_end        violation: read-only                          violation: read-only
 task_end        violation: read-only                          violation: read-only
 ==============  ============================================  =========================================
+
+Interrupt means the same everywhere: the run ends here (``interrupted``) and is verified. At task_end
+nothing is left to halt: the stop reason stays, the processors after it are skipped.
 """
 
 from __future__ import annotations
@@ -128,7 +131,10 @@ class StepEndEvent:
 
 @dataclass(frozen=True, slots=True)
 class TaskEndEvent:
-    """Once, at the end, whatever ended the run. Read-only. The outcome is the verifier's, not known here."""
+    """Once, when the loop ends by itself or by a limit; not after an error or a deadline. Read-only.
+
+    The outcome is the verifier's, not known here.
+    """
 
     task_id: str
     steps: int

@@ -70,8 +70,8 @@ class Spec:
         return Spec(self.target, {**self.params, **changes})
 
     def to_json(self) -> dict[str, Any]:
-        """The Hydra-style mapping."""
-        return {"_target_": self.target, **self.params}
+        """The Hydra-style mapping, parameters by name."""
+        return {"_target_": self.target, **dict(sorted(self.params.items()))}
 
     @classmethod
     def from_json(cls, data: object) -> Spec:
