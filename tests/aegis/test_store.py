@@ -34,7 +34,8 @@ print("open", flush=True)
 for i in range(int(sys.argv[2])):
     scope, body = f"scope{i}", json.dumps({"i": i, "text": "x" * 3000})
     store.put_recordings({"early": [Entry(str(i), "origin", body)]})
-    store.put_rollout(f"r{i}", body, tape={scope: [Entry(str(n), f"r{i}", body) for n in range(5)]})
+    store.put_recordings({scope: [Entry(str(n), f"r{i}", body) for n in range(5)]})
+    store.put_rollout(f"r{i}", body, json.dumps(["trajectory", i]))
     store.write_text("R0/state.json", json.dumps([i] * 20_000))
     store.audit({"step": i})
 """
@@ -67,40 +68,49 @@ def python(code: str, *arguments: object) -> subprocess.Popen[str]:
 def test_what_was_put_is_there_after_reopening(tmp_path):
     entries = [Entry("b", "r1", "2"), Entry("a", "r1", "1")]
     with RunStore.open(tmp_path, IDENTITY, resume=False) as store:
-        store.put_rollout("r1", '{"outcome":"passed"}', tape={"s": entries}, world={"w": entries[:1]})
+        store.put_recordings({"s": entries, "world/t": entries[:1]})
+        store.put_rollout("r1", '{"outcome":"passed"}', '{"step":1}\n')
         store.put_memo("round-1/planner", "do this")
     with reopen(tmp_path) as store:
         assert store.rollout("r1") == '{"outcome":"passed"}'
         assert list(store.rollouts()) == [("r1", '{"outcome":"passed"}')]
+        assert store.trajectory("r1") == '{"step":1}\n'
         assert store.recordings("s") == entries
-        assert store.recordings("w") == entries[:1]
+        assert store.recordings("world/t") == entries[:1]
         assert store.memo("round-1/planner") == "do this"
 
 
 def test_what_was_never_put_is_none(store):
-    assert (store.rollout("x"), store.memo("x"), store.recordings("x"), store.recordings("x")) == (None, None, [], [])
+    store.put_rollout("without a trajectory", "body")
+    assert (store.rollout("x"), store.trajectory("x"), store.memo("x"), store.recordings("x")) == (None, None, None, [])
+    assert store.trajectory("without a trajectory") is None
 
 
 def test_the_first_write_of_a_key_stays(store):
     store.put_recordings({"s": [Entry("k", "first", "1")]})
     store.put_recordings({"s": [Entry("k", "second", "2"), Entry("k2", "second", "2")]})
-    store.put_rollout("r", "one")
-    store.put_rollout("r", "two")
+    store.put_rollout("r", "one", "first")
+    store.put_rollout("r", "two", "second")
     store.put_memo("m", "one")
     store.put_memo("m", "two")
     assert store.recordings("s") == [Entry("k", "first", "1"), Entry("k2", "second", "2")]
-    assert (store.rollout("r"), store.memo("m")) == ("one", "one")
+    assert (store.rollout("r"), store.trajectory("r"), store.memo("m")) == ("one", "first", "one")
 
 
-def test_scopes_and_kinds_of_recordings_do_not_mix(store):
-    store.put_recordings({"s": [Entry("k", "o", "response")]})
-    store.put_recordings({"s": [Entry("k", "o", "observation")]})
+def test_a_trajectory_may_come_after_its_rollout_and_changes_nothing_else(store):
+    store.put_rollout("r", "one")
+    store.put_rollout("r", "two", "late")
+    assert (store.rollout("r"), store.trajectory("r")) == ("one", "late")
+
+
+def test_scopes_of_recordings_do_not_mix(store):
+    store.put_recordings({"s": [Entry("k", "o", "response")], "world/s": [Entry("k", "o", "observation")]})
     store.put_recordings({"t": [Entry("k", "o", "other")]})
-    assert [store.recordings("s")[0].body, store.recordings("s")[0].body, store.recordings("t")[0].body] == [
-        "response",
-        "observation",
-        "other",
-    ]
+    assert {scope: [e.body for e in store.recordings(scope)] for scope in ("s", "world/s", "t")} == {
+        "s": ["response"],
+        "world/s": ["observation"],
+        "t": ["other"],
+    }
 
 
 def test_artifacts_are_written_with_their_folders_and_replaced_whole(store):
@@ -285,7 +295,8 @@ def test_reading_what_is_no_run_is_one_line(tmp_path):
 
 def write_one_of_each(store: RunStore) -> None:
     store.write_text("R0/state.md", "new" * 5000)
-    store.put_rollout("r", "body", tape={"s": [Entry("k", "r", "1")]}, world={"w": [Entry("k", "r", "2")]})
+    store.put_recordings({"s": [Entry("k", "r", "1")], "world/t": [Entry("k", "r", "2")]})
+    store.put_rollout("r", "body", "trajectory")
     store.audit({"step": 0})
     store.audit({"step": 1, "text": "x" * 5000})
 
@@ -331,7 +342,8 @@ def test_a_kill_between_any_two_steps_of_a_write_leaves_it_whole_or_absent(memor
         died = dies_at_call(number, run)
         with RunStore.read(run) as reader:
             text = (run / "R0/state.md").read_text()
-            stored = (reader.rollout("r"), len(reader.recordings("s")), len(reader.recordings("w")))
+            recorded = (len(reader.recordings("s")), len(reader.recordings("world/t")))
+            stored = (recorded, reader.rollout("r"), reader.trajectory("r"))
             seen.add((text[:3], stored, len(reader.audit_entries())))
             assert text in ("old" * 5000, "new" * 5000)
         with reopen(run) as store:
@@ -339,8 +351,14 @@ def test_a_kill_between_any_two_steps_of_a_write_leaves_it_whole_or_absent(memor
             assert [entry["step"] for entry in store.audit_entries()] == [0, 1]
         if not died:
             break
-    nothing, everything = (None, 0, 0), ("body", 1, 1)
-    assert seen == {("old", nothing, 1), ("new", nothing, 1), ("new", everything, 1), ("new", everything, 2)}
+    nothing, recorded, everything = ((0, 0), None, None), ((1, 1), None, None), ((1, 1), "body", "trajectory")
+    assert seen == {
+        ("old", nothing, 1),
+        ("new", nothing, 1),
+        ("new", recorded, 1),
+        ("new", everything, 1),
+        ("new", everything, 2),
+    }
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -362,8 +380,10 @@ def check_whole(path: Path) -> None:
         assert rollouts == [f"r{i}" for i in range(len(rollouts))]
         for i, key in enumerate(rollouts):
             assert json.loads(reader.rollout(key))["i"] == i
+            assert json.loads(reader.trajectory(key)) == ["trajectory", i]
             assert [entry.origin for entry in reader.recordings(f"scope{i}")] == [key] * 5
-        assert reader.recordings(f"scope{len(rollouts)}") == []
+        assert len(reader.recordings(f"scope{len(rollouts)}")) in (0, 5)
+        assert reader.recordings(f"scope{len(rollouts) + 1}") == []
         steps = [entry["step"] for entry in reader.audit_entries()]
         assert steps == list(range(len(steps)))
         assert len(steps) <= len(rollouts)
@@ -448,7 +468,9 @@ def test_a_full_disk_is_one_line_and_costs_nothing_that_was_stored(store):
     store.put_rollout("r", "kept")
     store._db.execute("PRAGMA max_page_count = 1")
     with pytest.raises(UserError, match=r"cannot write .* full"):
-        store.put_rollout("big", "x" * 1_000_000, tape={"s": [Entry("k", "o", "b")]})
+        store.put_rollout("big", "x" * 1_000_000)
+    with pytest.raises(UserError, match=r"cannot write .* full"):
+        store.put_recordings({"s": [Entry("k", "o", "b"), Entry("k2", "o", "x" * 1_000_000)]})
     assert (store.rollout("big"), store.rollout("r"), store.recordings("s")) == (None, "kept", [])
 
 
