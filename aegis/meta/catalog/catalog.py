@@ -1,0 +1,225 @@
+"""Who thinks, offline: a search over levers, directed by failure category and a posterior per lever.
+
+Each round it aims at the failing regions in the Planner's order. For each it draws the levers that
+might cure it (Thompson sampling over their posteriors), and proposes the best few as one edit, because
+a package of small cures can be confirmed where each alone could not. Candidates that ran out of pairs
+while ahead come back bundled. The last place explores. Nothing here knows what any lever is worth.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+from aegis.candidate import Candidate, Proposal
+from aegis.manifest import Evidence, Manifest
+from aegis.meta.base import Brief, Judgement, Review
+from aegis.meta.catalog import parts, prompts, source
+from aegis.meta.catalog.lever import Lever, Scene, Variant
+from aegis.meta.catalog.posterior import draw
+from aegis.record import Decision, Prediction
+from aegis.stages.digester import TaskDigest
+from aegis.stages.planner import Landscape
+from aegis.stages.symptoms import Observation, Symptom
+from harnessx.algebra import Edit
+from harnessx.errors import HarnessInvalid
+from harnessx.trajectory import Trajectory
+
+LEVERS: tuple[Lever, ...] = (*prompts.LEVERS, *parts.LEVERS, *source.LEVERS)
+PACKAGE = 3
+"""Levers in one package at most."""
+
+Choice: TypeAlias = tuple[Lever, Variant]
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The offline meta-agent.
+
+    Args:
+        seed: of every draw.
+        directed: False draws levers uniformly, whatever failed: the random-search baseline.
+        shuffle: True permutes the failure categories before levers are chosen: what direction is worth.
+    """
+
+    seed: int = 0
+    directed: bool = True
+    shuffle: bool = False
+    name: str = "catalog"
+    levers: tuple[Lever, ...] = field(default=LEVERS, repr=False)
+
+    def undirected(self) -> Catalog:
+        """The same catalog without direction."""
+        return replace(self, directed=False)
+
+    async def judge(self, record: Trajectory, observations: Sequence[Observation]) -> Judgement | None:
+        """Keeps the first symptom."""
+        return None
+
+    async def prioritize(self, landscape: Landscape) -> tuple[str, ...]:
+        """Regions by size; those with regressions first."""
+        regressed = set(landscape.regressions)
+        ranked = sorted(landscape.regions, key=lambda r: (-bool(regressed & set(r.tasks)), -len(r.tasks), r.category))
+        return tuple(r.category for r in ranked)
+
+    async def propose(self, brief: Brief) -> Sequence[Proposal]:
+        """Packages for the worst symptoms, a bundle of what was left undecided, and explorations."""
+        rng = random.Random(f"catalog/{self.seed}/{brief.seed}/{brief.round}")
+        picked: list[list[Choice]] = []
+        if self.directed:
+            for symptom in self._aims(brief, rng)[: brief.count - 1]:
+                picked.append(self._package(symptom, brief, rng, picked))
+        revived = self._revived(brief, rng) if self.directed else []
+        if len(revived) > 1:
+            picked[-1:] = [revived]
+        while len(picked) < brief.count:
+            picked.append(self._exploration(brief, rng, picked))
+        proposals: list[Proposal] = []
+        for chosen in picked:
+            proposal = self._proposal(chosen, brief, len(proposals) + 1)
+            if proposal is not None:
+                proposals.append(proposal)
+        return proposals
+
+    async def revise(self, proposal: Proposal, request: str, brief: Brief) -> Proposal | None:
+        """Answers a request about overlap by saying why; the edit stays."""
+        return replace(proposal, manifest=replace(proposal.manifest, overlap=f"on purpose: {request}"))
+
+    async def review(self, candidates: Sequence[Candidate], brief: Brief) -> Review:
+        """By the posterior of the levers, the wider prediction first; levers that must rest are left to the audit."""
+        rng = random.Random(f"review/{self.seed}/{brief.seed}/{brief.round}")
+
+        def worth(candidate: Candidate) -> float:
+            chances = [draw(name, brief.history.tried, rng) for name in candidate.manifest.lever.split(" + ")]
+            return sum(chances) * len(candidate.manifest.predicted_impact.unlock)
+
+        ranked = sorted(candidates, key=lambda c: (-worth(c), c.id))
+        return Review(tuple(c.id for c in ranked))
+
+    def _aims(self, brief: Brief, rng: random.Random) -> list[Symptom]:
+        """Symptoms by the number of failing tasks that show them, in the Planner's order of regions first."""
+        counts = {s: sum(s.value in t.symptoms for t in brief.digest.failing) for s in Symptom}
+        leading = [r.category for r in brief.landscape.regions]
+        known = [s for s in Symptom if counts[s]]
+        weights = [counts[s] + (len(brief.digest.failing) if s.value in leading[:1] else 0) for s in known]
+        order: list[Symptom] = []
+        while known:
+            index = rng.choices(range(len(known)), weights)[0]
+            order.append(known.pop(index))
+            weights.pop(index)
+        return order
+
+    def _cures(self, lever: Lever, symptom: Symptom) -> float:
+        if not self.shuffle:
+            return lever.cures.get(symptom, 0.0)
+        others = list(Symptom)
+        random.Random(f"shuffle/{self.seed}").shuffle(others)
+        return lever.cures.get(others[list(Symptom).index(symptom)], 0.0)
+
+    def _package(self, symptom: Symptom, brief: Brief, rng: random.Random, picked: list[list[Choice]]) -> list[Choice]:
+        """Up to `PACKAGE` levers that might cure ``symptom``, the likeliest by a draw first."""
+        tasks = [t for t in brief.digest.failing if symptom.value in t.symptoms]
+        scene = Scene(brief.incumbent, tasks, brief.trajectories)
+        taken = {lever.name for package in picked for lever, _ in package}
+        resting = set(brief.landscape.forbidden_levers)
+        scored = []
+        for lever in self.levers:
+            chance = self._cures(lever, symptom)
+            if chance and lever.name not in taken and lever.name not in resting:
+                boost = 1.3 if lever.bucket in brief.landscape.neglected and brief.round > 1 else 1.0
+                scored.append((chance * boost * draw(lever.name, brief.history.tried, rng), lever.name, lever))
+        package: list[Choice] = []
+        for _, _, lever in sorted(scored, key=lambda row: (-row[0], row[1])):
+            variant = self._variant(lever, scene, brief, rng)
+            if variant is not None and self._admits(package, (lever, variant), brief):
+                package.append((lever, variant))
+            if len(package) == PACKAGE:
+                break
+        return package
+
+    def _exploration(self, brief: Brief, rng: random.Random, picked: list[list[Choice]]) -> list[Choice]:
+        """As many levers as a package may have, drawn uniformly."""
+        scene = Scene(brief.incumbent, brief.digest.failing, brief.trajectories)
+        levers = list(self.levers)
+        rng.shuffle(levers)
+        size = rng.randint(1, PACKAGE)
+        package: list[Choice] = []
+        for lever in levers:
+            variant = self._variant(lever, scene, brief, rng)
+            if variant is not None and self._admits(package, (lever, variant), brief):
+                package.append((lever, variant))
+            if len(package) == size:
+                break
+        return package
+
+    def _revived(self, brief: Brief, rng: random.Random) -> list[Choice]:
+        """Levers whose last candidate was left undecided while ahead, together."""
+        last: dict[str, tuple[bool, float]] = {}
+        for past in brief.history.tried:
+            ahead = past.record.verdict in (Decision.UNDECIDED, Decision.NOT_TESTED) and (past.screen or 0) > 0
+            for name in past.lever.split(" + "):
+                last[name] = (ahead, past.record.e_value or 1.0)
+        names = sorted((n for n, (ahead, _) in last.items() if ahead), key=lambda n: (-last[n][1], n))
+        scene = Scene(brief.incumbent, brief.digest.failing, brief.trajectories)
+        package: list[Choice] = []
+        for name in names:
+            lever = next((item for item in self.levers if item.name == name), None)
+            variant = self._variant(lever, scene, brief, rng) if lever is not None else None
+            if lever is not None and variant is not None and self._admits(package, (lever, variant), brief):
+                package.append((lever, variant))
+        return package[:4]
+
+    def _variant(self, lever: Lever, scene: Scene, brief: Brief, rng: random.Random) -> Variant | None:
+        """One variant that applies and was not rejected before, by title; drawn uniformly."""
+        failed = {
+            title
+            for past in brief.history.tried
+            if past.record.verdict is Decision.REJECT and past.lever == lever.name
+            for title in past.record.title.split("; ")
+        }
+        variants = [v for v in lever.variants(scene) if v.title not in failed]
+        return rng.choice(variants) if variants else None
+
+    @staticmethod
+    def _admits(package: Sequence[Choice], more: Choice, brief: Brief) -> bool:
+        """Whether the package with ``more`` applies and is no harness that was tried before."""
+        edit = Edit(tuple(op for _, variant in (*package, more) for op in variant.edit.operations))
+        try:
+            return not brief.history.seen(edit.apply(brief.incumbent).digest)
+        except HarnessInvalid:
+            return False
+
+    def _proposal(self, chosen: Sequence[Choice], brief: Brief, number: int) -> Proposal | None:
+        if not chosen:
+            return None
+        variants = [variant for _, variant in chosen]
+        symptoms = {s for lever, _ in chosen for s, chance in lever.cures.items() if chance >= 0.3}
+        tasks = [t for t in brief.digest.failing if set(t.symptoms) & {s.value for s in symptoms}]
+        tasks = tasks or list(brief.digest.failing)
+        manifest = Manifest(
+            candidate_id=brief.candidate_id(number),
+            title="; ".join(v.title for v in variants),
+            bucket=tuple(dict.fromkeys(lever.bucket for lever, _ in chosen)),
+            capability_evidence=(_evidence(tasks),),
+            file_changes=tuple(dict.fromkeys(c for v in variants for c in v.file_changes(brief.incumbent))),
+            predicted_impact=Prediction(
+                unlock=tuple(t.task for t in tasks if t.rate == 0.0),
+                stabilize=tuple(t.task for t in tasks if t.rate > 0.0),
+            ),
+            attribution_signature=variants[0].signature,
+            failure_evidence=f"{len(tasks)} failing tasks show {', '.join(sorted(s.value for s in symptoms))}",
+            root_cause="; ".join(dict.fromkeys(t.category for t in tasks)),
+            targeted_fix=" ".join(v.fix for v in variants),
+            risk_argument="It acts where these failures show; what it does elsewhere the screening tells.",
+            overlap="; ".join(dict.fromkeys(v.touches for v in variants)),
+            lever=" + ".join(lever.name for lever, _ in chosen),
+        )
+        smoke = {path: text for v in variants for path, text in v.smoke.items()}
+        return Proposal(Edit(tuple(op for v in variants for op in v.edit.operations)), manifest, smoke)
+
+
+def _evidence(tasks: Sequence[TaskDigest]) -> Evidence:
+    anchors = tuple(e.anchor for t in tasks[:3] for e in t.excerpts[:1])
+    return Evidence("trace", f"the symptom shows in {len(tasks)} failing tasks", anchors)

@@ -1,0 +1,31 @@
+"""The same rounds, gate and budget, with proposals drawn at random: what direction is worth."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from aegis.journal import Journal
+from aegis.meta.catalog import Catalog
+from aegis.round import Engine
+from aegis.strategies.base import Result, Schedule
+from aegis.strategies.global_ import Global
+from harnessx.errors import UserError
+from harnessx.harness import HarnessConfig
+
+
+class RandomSearch:
+    """`Global` with an undirected catalog."""
+
+    name = "random_search"
+
+    async def run(self, engine: Engine, journal: Journal, baseline: HarnessConfig, schedule: Schedule) -> Result:
+        """Evolve ``baseline`` without looking at what failed.
+
+        Raises:
+            UserError: the meta-agent has no undirected form.
+        """
+        if not isinstance(engine.meta, Catalog):
+            raise UserError(
+                f"strategy=random_search draws from the catalog; meta={engine.meta.name} has none to draw from"
+            )
+        return await Global().run(replace(engine, meta=engine.meta.undirected()), journal, baseline, schedule)
