@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 from harnessx.errors import HarnessInvalid
 from harnessx.harness import HarnessConfig
@@ -52,9 +53,7 @@ class Agent:
         contents = self.harness.slots.tracer == "full"
         if trajectory is None:
             return await run_rollout(rollout, self._models, environment, verifier, execute=self._execute, tape=tape)
-        path = Path(trajectory)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as file:  # bytes: a text file costs more to open than a step to run
+        with _created(Path(trajectory)) as file:
             recorder = Recorder(lambda line: file.write(line.encode()), keep=verifier is not None, contents=contents)
             return await run_rollout(
                 rollout,
@@ -65,3 +64,12 @@ class Agent:
                 tape=tape,
                 recorder=recorder,
             )
+
+
+def _created(path: Path) -> BinaryIO:
+    """A new file to write bytes to: opening one for text costs more than running a step."""
+    try:
+        return path.open("wb")
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("wb")

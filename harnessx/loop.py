@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import random
 import tempfile
+from collections import defaultdict
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -129,7 +130,7 @@ class RunLoop:
 
     def _bind(self, harness: HarnessConfig, allow_assets: bool) -> None:
         """One instance of each processor, on every hook it serves."""
-        at: dict[Hook, list[Processor]] = {hook: [] for hook in Hook}
+        at: dict[Hook, list[Processor]] = defaultdict(list)
         for spec, traits in zip(harness.processors, harness.traits, strict=True):
             processor = build(spec, harness.assets, allow_assets=allow_assets)
             if not isinstance(processor, Processor):

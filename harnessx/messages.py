@@ -165,9 +165,8 @@ class Conversation(Sequence[Message]):
         """A conversation with ``messages`` at the end. O(len(messages)) on the newest view."""
         log, chain = self._log, self._chain
         if self._size != len(log) or self._tail:
-            log, chain = log[: self._size], chain[: self._size]
-            log.extend(self._tail)
-        log.extend(messages)
+            log, chain = [*log[: self._size], *self._tail], chain[: self._size]
+        log += messages
         return self._view(log, chain, len(log))
 
     def prefix(self, size: int) -> Conversation:
