@@ -1,0 +1,115 @@
+"""Measures what every catalog entry is truly worth, alone and greedily together.
+
+    python scripts/catalog_effects.py --tasks 400 --seed 900
+
+Each variant is applied to H_0 and compared with it, paired, on sealed tasks of a benchmark seed that no
+run uses. The greedy ceiling adds, one by one, the variant that helps most, until none helps. Writes
+``results/catalog_effects.csv`` and ``results/catalog_ceiling.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from aegis.evaluator import EVOLVE, SEALED, Evaluation, Evaluator
+from aegis.history import History
+from aegis.meta.catalog.catalog import LEVERS, Catalog
+from aegis.meta.catalog.lever import Scene, Variant
+from aegis.provenance import versions
+from aegis.stages.digester import digest
+from aegis.statistics import Interval, paired_difference
+from harnessx.errors import HarnessInvalid
+from harnessx.harness import HarnessConfig
+from harnessx.model_config import ModelConfig
+from harnessx.runner.pool import Pool, PoolConfig
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--tasks", type=int, default=400)
+    parser.add_argument("--seed", type=int, default=900)
+    parser.add_argument("--out", type=Path, default=Path("results"))
+    arguments = parser.parse_args()
+    asyncio.run(measure(arguments.tasks, arguments.seed, arguments.out))
+
+
+async def measure(tasks: int, seed: int, out: Path) -> None:
+    """All variants on H_0, then greedily."""
+    pool = Pool(
+        PoolConfig(
+            {"_target_": "benchmarks.household.Household", "seed": seed},
+            ModelConfig(main={"_target_": "benchmarks.bounded.Bounded"}),
+            seed=seed,
+            persist=False,
+        )
+    )
+    h0 = pool.benchmark.harness()
+    splits = {SEALED: pool.benchmark.tasks(SEALED, tasks), EVOLVE: pool.benchmark.tasks(EVOLVE, 100)}
+    async with pool:
+        evaluator = Evaluator(pool, splits)
+        baseline = await evaluator.evaluate(h0, SEALED, 1)
+        variants = await collect(evaluator, h0)
+        rows = []
+        for lever, bucket, variant in variants:
+            harness = variant.edit.apply(h0)
+            effect = difference(baseline, await evaluator.evaluate(harness, SEALED, 1), seed)
+            rows.append({"lever": lever, "bucket": bucket, "variant": variant.title, "baseline": baseline.mean,
+                         "effect": effect.mean, "lo": effect.lo, "hi": effect.hi, "tasks": effect.n, "seed": seed})  # fmt: skip
+            print(f"{100 * effect.mean:+6.1f} [{100 * effect.lo:+6.1f}, {100 * effect.hi:+6.1f}] {bucket:9} {variant.title}")
+        rows.sort(key=lambda r: -float(str(r["effect"])))
+        ceiling = await greedy(evaluator, h0, [v for _, _, v in variants], rows)
+    made = versions()
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "catalog_effects.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    report = {"baseline": baseline.mean, **ceiling, "tasks": tasks, "seed": seed, "commit": made.commit,
+              "python": made.python}  # fmt: skip
+    (out / "catalog_ceiling.json").write_text(json.dumps(report, indent=1) + "\n")
+    print(json.dumps(report, indent=1))
+
+
+async def collect(evaluator: Evaluator, h0: HarnessConfig) -> list[tuple[str, str, Variant]]:
+    """Every variant of every lever on H_0, aimed at all of its failures."""
+    _, trajectories = await evaluator.record(h0, 1)
+    clusters = {t.id: t.cluster for t in evaluator.tasks[EVOLVE]}
+    digested = await digest(trajectories, clusters, [], History(), Catalog())
+    scene = Scene(h0, digested.failing, trajectories)
+    return [(lever.name, lever.bucket.value, v) for lever in LEVERS for v in lever.variants(scene)]
+
+
+async def greedy(
+    evaluator: Evaluator, h0: HarnessConfig, variants: list[Variant], rows: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Add variants in the order of their own effect, keeping each that raises the rate."""
+    order = [row["variant"] for row in rows if row["effect"] > 0]
+    harness, best, kept = h0, (await evaluator.evaluate(h0, SEALED, 1)).mean, []
+    for title in order:
+        variant = next(v for v in variants if v.title == title)
+        try:
+            trial = variant.edit.apply(harness)
+        except HarnessInvalid:
+            continue
+        mean = (await evaluator.evaluate(trial, SEALED, 1)).mean
+        if mean > best:
+            harness, best = trial, mean
+            kept.append({"variant": title, "rate": mean})
+    return {"ceiling": best, "kept": kept}
+
+
+def difference(before: Evaluation, after: Evaluation, seed: int) -> Interval:
+    """After minus before, paired by task."""
+    a, b = before.outcomes, after.outcomes
+    shared = a.keys() & b.keys()
+    return paired_difference({t: a[t] for t in shared}, {t: b[t] for t in shared}, seed)
+
+
+if __name__ == "__main__":
+    main()
