@@ -64,7 +64,7 @@ def _procedures(scene: Scene) -> list[Variant]:
     """Procedures for what the goals of the failing tasks ask for most; one verb, or two together."""
     words = scene.goal_words()
     asked = {verb: sum(words[w] for w in asking) for verb, (asking, _) in TRANSFORMATIONS.items()}
-    verbs = [v for v in sorted(asked, key=lambda v: (-asked[v], v)) if asked[v]][:3]
+    verbs = [v for v in sorted(asked, key=lambda v: (-asked[v], v)) if asked[v]]
     choices: list[tuple[tuple[str, str], ...]] = []
     for verb in verbs:
         choices += [((verb, place),) for place in TRANSFORMATIONS[verb][1]]
