@@ -5,7 +5,8 @@
 # The first two install into .venv what requirements.lock names, by hash, and again only when it changed.
 # Needed: git, make and Python 3.11 or newer (PYTHON=… chooses which).
 
-PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11
+CHOSEN = $(shell for python in $(PYTHON); do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps
 
@@ -21,7 +22,8 @@ test: .venv/installed
 
 # setuptools goes first: it builds what comes as source only, so that the build is locked as well.
 .venv/locked: requirements.lock
-	$(or $(PYTHON),$(error Python 3.11 or newer is needed and not found; name one with PYTHON=/path/to/python)) -m venv --clear .venv
+	$(or $(CHOSEN),$(error Python 3.11 or newer is needed, none of these is: $(PYTHON); name one with PYTHON=…)) \
+		-m venv --clear .venv
 	sed -n '/^setuptools==/,/[^\\]$$/p' $< > .venv/setuptools.txt
 	$(INSTALL) --require-hashes -r .venv/setuptools.txt
 	$(INSTALL) --require-hashes --no-build-isolation --use-pep517 -r $<
