@@ -15,7 +15,8 @@ long       one agent, 400 steps, results of 2,000 characters; the cost of its la
 =========  ===========================================================================================
 
 ``floor`` does the same calls with nothing between them but asyncio and one JSON line per step. Speeds
-are the best of several repetitions, by the wall clock and by the process's CPU time.
+are the best of several repetitions, by the wall clock and by the process's CPU time. The results are
+also written to ``results/bench_loop.json``.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ import argparse
 import asyncio
 import gc
 import json
+import os
 import platform
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 import tracemalloc
+import venv
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -47,6 +49,7 @@ from harnessx.tasks import Environment, Score, ToolResult
 from harnessx.trajectory import Trajectory
 
 ROOT = Path(__file__).resolve().parent.parent
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "bench_loop"
 AGENTS = 100
 PROMPT = "Look at every place in turn."
 SCHEMA = ToolSchema("look", "Look at a place.", {"type": "object", "properties": {"place": {"type": "integer"}}})
@@ -121,9 +124,7 @@ async def rollouts(folder: Path, steps: int, size: int, rounds: int, width: int,
     agent = ModelConfig(model).agentic(harness(steps))
 
     async def one(name: str) -> None:
-        record = await agent.run(
-            Task(PROMPT), Room(size), Accept(), trajectory=folder / f"{name}.jsonl"
-        )
+        record = await agent.run(Task(PROMPT), Room(size), Accept(), trajectory=folder / f"{name}.jsonl")
         if record.outcome is not Outcome.PASSED or len(record.steps) != steps:
             raise RuntimeError(f"the rollout ended as {record.outcome}: {record.error}")
 
@@ -222,15 +223,60 @@ def measure(repeat: int, steps: int) -> dict[str, Any]:
     return {"floor": floor_speed, "scenarios": scenarios, "one_over_floor": round(share, 2)}
 
 
+def peers(steps: int, repeat: int) -> tuple[dict[str, float], dict[str, str]]:
+    """Steps per second of other frameworks on scenario ``one``, each in a venv of its own, and their versions."""
+    speeds: dict[str, float] = {}
+    versions: dict[str, str] = {}
+    for package, program in (("inspect-ai", "inspect_ai_loop.py"), ("mini-swe-agent", "mini_swe_agent_loop.py")):
+        python = CACHE / package / "bin" / "python"
+        if not python.exists():
+            venv.create(CACHE / package, with_pip=True)
+            subprocess.run([python, "-m", "pip", "install", "-q", package], check=True)
+        environment = {**os.environ, "MSWEA_SILENT_STARTUP": "1", "MSWEA_GLOBAL_CONFIG_DIR": str(CACHE)}
+        command = [python, ROOT / "scripts" / "peers" / program, str(steps), str(repeat)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+        speeds |= json.loads(done.stdout.splitlines()[-1])
+        asked = [python, "-c", f"from importlib.metadata import version; print(version({package!r}))"]
+        versions[package] = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+    return {name: round(value) for name, value in speeds.items()}, versions
+
+
+def commit() -> str | None:
+    """The commit that is measured; None outside a repository."""
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    return done.stdout.strip() or None
+
+
+def table(found: dict[str, Any]) -> str:
+    """The measurement, for people."""
+    rows = [f"{'':24}{'steps/s':>10}{'per CPU s':>12}"]
+    for name, speeds in {"floor": found["floor"], **found["scenarios"]}.items():
+        rest = ", ".join(f"{k} {v}" for k, v in speeds.items() if not k.startswith("steps"))
+        rows.append(f"{name:24}{speeds['steps_per_s']:>10,}{speeds['steps_per_cpu_s']:>12,}  {rest}".rstrip())
+    for name, value in found.get("peers", {}).items():
+        rows.append(f"{name:24}{value:>10,}{'':12}  one / this: {found['ratios'][name]}")
+    return "\n".join(rows)
+
+
 def main() -> None:
-    """Measure and print."""
+    """Measure, write ``results/bench_loop.json``, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--steps", type=int, default=50, help="steps of a rollout in scenario 'one'")
-    parser.add_argument("--repeat", type=int, default=7, help="repetitions, of which the best counts")
+    parser.add_argument("--repeat", type=int, default=9, help="repetitions, of which the best counts")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--peers", action="store_true", help="also measure other frameworks (installs them from PyPI)")
     arguments = parser.parse_args()
     found = measure(arguments.repeat, arguments.steps)
-    print(json.dumps(found, indent=2))
+    versions = {"python": platform.python_version(), "harnessx-aegis": version("harnessx-aegis")}
+    if arguments.peers:
+        found["peers"], others = peers(arguments.steps, 3)
+        one = found["scenarios"]["one"]["steps_per_s"]
+        found["ratios"] = {name: round(one / value, 1) for name, value in found["peers"].items()}
+        versions |= others
+    found |= {"schema": 1, "commit": commit(), "versions": versions, "cores": os.cpu_count()}
+    target = ROOT / "results" / "bench_loop.json"
+    target.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(found, indent=2) if arguments.json else table(found))
 
 
 if __name__ == "__main__":
