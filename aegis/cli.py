@@ -1,16 +1,22 @@
-"""What the Hydra entry points share: composing with clear errors, and one line for a user's mistake."""
+"""What the Hydra entry points share: whatever a person gets wrong is one line, and exit code 2."""
 
 from __future__ import annotations
 
+import difflib
+import os
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 from harnessx.errors import UserError
 
 CONFIGS = str(Path(__file__).parents[1] / "configs")
-GROUPS = ("benchmark", "task_model", "meta", "gate", "strategy", "runner", "tracking", "experiment")
+OPTIONS = frozenset(
+    """-h --help --hydra-help --version -c --cfg --resolve -p --package -r --run -m --multirun -i --info
+    -sc --shell-completion --experimental-rerun""".split()
+)
 
 
 def fail(message: str) -> NoReturn:
@@ -22,50 +28,92 @@ def fail(message: str) -> NoReturn:
 def hydra_main(name: str, job: Callable[[dict[str, Any]], float | None]) -> None:
     """Run ``job`` on the composed config ``name``, also in sweeps; what Hydra minds is one line too."""
     import hydra
+    from hydra.errors import HydraException
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    sys.argv[1:] = [_expand(argument) for argument in sys.argv[1:]]
-    sys.argv[1:] = [part for argument in sys.argv[1:] for part in argument.split("\0")]
-    if not any(a.startswith("-") for a in sys.argv[1:]):
-        _precheck(name, sys.argv[1:])
+    began = False
 
     def task(config: DictConfig) -> float | None:
+        nonlocal began
+        began = True
         try:
             resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         except OmegaConfBaseException as error:
-            fail(str(error).split("\n")[0])
+            fail(_unresolved(error))
         assert isinstance(resolved, dict)
         try:
             return job({str(k): v for k, v in resolved.items()})
         except UserError as error:
             fail(str(error))
 
-    hydra.main(version_base="1.3", config_path=CONFIGS, config_name=name)(task)()
+    sys.argv[1:] = [part for argument in sys.argv[1:] for part in _expand(argument)]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it would print, and it is said here
+    try:
+        hydra.main(version_base="1.3", config_path=CONFIGS, config_name=name)(task)()
+    except (HydraException, OmegaConfBaseException) as error:
+        fail(_uncomposed(error, name))
+    except (ValueError, OSError) as error:
+        if began:
+            raise
+        fail(_uncomposed(error, name) if isinstance(error, ValueError) else f"the folder of the sweep: {error}")
+    except KeyboardInterrupt:
+        print("stopped at once", file=sys.stderr)
+        sys.exit(130)
 
 
-def _expand(argument: str) -> str:
+def _expand(argument: str) -> Iterator[str]:
     """``task_model=provider/name`` is any LiteLLM model, without a file of its own."""
     key, _, value = argument.partition("=")
     if key == "task_model" and "/" in value:
-        return f"task_model=litellm\0task_model.main={value}"
-    return argument
+        yield from ("task_model=litellm", f"task_model.main={value}")
+        return
+    if key.startswith("-") and key not in OPTIONS:
+        fail(f"unknown option {argument}; a setting has no dashes: {argument.lstrip('-')}")
+    yield argument
 
 
-def _precheck(name: str, overrides: Sequence[str]) -> None:
-    """Compose once before Hydra does, to say in one line what it says in many."""
+def _unresolved(error: Exception) -> str:
+    """A value that is missing, or that refers to what is not there."""
+    from omegaconf.errors import MissingMandatoryValue
+
+    key = getattr(error, "full_key", None)
+    if isinstance(error, MissingMandatoryValue):
+        return f"{key} is not set; set {key}=…"
+    return f"{key}: {_first_line(error)}" if key else _first_line(error)
+
+
+def _uncomposed(error: Exception, name: str) -> str:
+    """What an argument got wrong: a choice, a setting's name, or its spelling."""
+    from hydra.errors import MissingConfigException, OverrideParseException
+
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, choice = error.missing_cfg_file.rpartition("/")
+        valid = f"valid: {', '.join(error.options)}" if error.options else "there is no such group; see --help"
+        return f"unknown {group}={choice}; {valid}"
+    if isinstance(error, OverrideParseException):
+        return f"cannot read the argument {error.override}: {_first_line(error)}"
+    unknown = re.match(r"Could not (?:override|delete from config\.) '([^']*)'", str(error))
+    return _unknown_setting(unknown[1], name) if unknown else _first_line(error)
+
+
+def _unknown_setting(key: str, name: str) -> str:
     from hydra import compose, initialize_config_dir
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
+    from omegaconf import OmegaConf
 
-    for override in overrides:
-        key, _, value = override.lstrip("+~").partition("=")
-        if key in GROUPS and value not in ("", "null"):
-            valid = sorted(p.stem for p in (Path(CONFIGS) / key).glob("*.yaml"))
-            if value not in valid:
-                fail(f"unknown {key}={value}; valid: {', '.join(valid)}")
-    try:
-        with initialize_config_dir(CONFIGS, version_base="1.3"):
-            compose(name, list(overrides))
-    except (HydraException, OmegaConfBaseException) as error:
-        fail(str(error).split("\n")[0])
+    with initialize_config_dir(CONFIGS, version_base="1.3"):
+        known = list(_keys(OmegaConf.to_container(compose(name))))
+    near = difflib.get_close_matches(key, known, 3, 0.7) or [k for k in known if k.endswith(f".{key}")]
+    return f"no setting is called {key}; " + (f"near it: {', '.join(near)}" if near else "--help lists them all")
+
+
+def _keys(config: object, above: str = "") -> Iterator[str]:
+    """Every dotted key of a config."""
+    if isinstance(config, Mapping):
+        for key, value in config.items():
+            yield f"{above}{key}"
+            yield from _keys(value, f"{above}{key}.")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]

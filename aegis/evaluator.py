@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from aegis.record import Calls
 from aegis.statistics import Interval, bootstrap_mean
@@ -78,22 +79,34 @@ class Meter:
                 self.dollars = (self.dollars or 0.0) + (result.cost_usd or 0.0) if known else None
 
 
+class Watcher(Protocol):
+    """Whoever follows the work as it goes."""
+
+    def planned(self, count: int) -> None:
+        """``count`` more rollouts were asked for."""
+        ...
+
+    def finished(self, result: RolloutResult) -> None:
+        """One of them is there, in whatever order."""
+        ...
+
+
 class Evaluator:
     """Runs harnesses on the run's splits, through the pool, and meters what it costs.
 
     Args:
         tasks: the tasks of each split.
-        on_progress: called with (done, planned) as rollouts finish.
+        watcher: told of every rollout.
     """
 
     def __init__(
         self,
         pool: Pool,
         tasks: Mapping[str, Sequence[Task]],
-        on_progress: Callable[[int, int, Meter], None] | None = None,
+        watcher: Watcher | None = None,
     ) -> None:
         self.pool, self.tasks, self.meter = pool, tasks, Meter()
-        self._on_progress = on_progress
+        self._watcher = watcher
 
     async def evaluate(self, harness: HarnessConfig, split: str, attempts: int) -> Evaluation:
         """All tasks of ``split``, ``attempts`` times each."""
@@ -106,8 +119,7 @@ class Evaluator:
         jobs = [
             Job(EVOLVE, t, a, (harness,), keep_tape=True, trajectories=True) for t, a in self._grid(EVOLVE, attempts)
         ]
-        done = self._counter(len(jobs))
-        records = await self.pool.run_recorded(jobs, done)
+        records = await self.pool.run_recorded(jobs, self._watched(len(jobs)))
         results = tuple(arms[0][0] for arms in records)
         self.meter.count(results)
         trajectories = [Trajectory.from_jsonl(arms[0][1] or "") for arms in records]
@@ -115,7 +127,7 @@ class Evaluator:
 
     async def run(self, jobs: Sequence[Job]) -> list[list[RolloutResult]]:
         """Run jobs as given; results in the same order, metered in that order."""
-        arms = await self.pool.run(jobs, self._counter(sum(len(job.arms) for job in jobs)))
+        arms = await self.pool.run(jobs, self._watched(sum(len(job.arms) for job in jobs)))
         for results in arms:
             self.meter.count(results)
         return arms
@@ -123,13 +135,8 @@ class Evaluator:
     def _grid(self, split: str, attempts: int) -> list[tuple[Task, int]]:
         return [(task, attempt) for attempt in range(attempts) for task in self.tasks[split]]
 
-    def _counter(self, planned: int) -> Callable[[RolloutResult], None]:
-        done = 0
-
-        def finished(result: RolloutResult) -> None:
-            nonlocal done
-            done += 1
-            if self._on_progress is not None:
-                self._on_progress(done, planned, self.meter)
-
-        return finished
+    def _watched(self, count: int) -> Callable[[RolloutResult], None] | None:
+        if self._watcher is None:
+            return None
+        self._watcher.planned(count)
+        return self._watcher.finished

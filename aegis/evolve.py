@@ -5,10 +5,18 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aegis.cli import hydra_main
+
+if TYPE_CHECKING:
+    from aegis.settings import Settings
+    from aegis.views.tracking import Tracking
+
+PIPE_WIDTH = 120
+"""Columns of the summary where standard output is no terminal."""
 
 
 def evolve(config: dict[str, Any]) -> float | None:
@@ -20,46 +28,58 @@ def evolve(config: dict[str, Any]) -> float | None:
     from harnessx.runner.pool import Drained
 
     settings = Settings.of(config)
+    tracking = _tracking(config["tracking"])
     folder = run_folder(config, settings)
     try:
         summary = asyncio.run(run(settings, folder, resume=config["run"]["resume"]))
     except Drained:
-        print(f"stopped; go on with: run.resume=true run.dir={folder}", file=sys.stderr)
+        print(f"stopped; to go on, give the same command with run.dir={folder} run.resume=true", file=sys.stderr)
         sys.exit(130)
     page = report.write(folder)
-    _track(config["tracking"], folder)
+    if tracking is not None:
+        from aegis.views.tracking import project
+
+        problem = project(folder, tracking)
+        if problem:
+            print(problem, file=sys.stderr)
 
     from rich.console import Console
 
-    Console().print(summary_table(summary))
+    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(summary_table(summary))
     print(f"report: {page}")
     final = summary.splits["validation"].final
     return final.mean if final is not None else None
 
 
-def run_folder(config: dict[str, Any], settings: Any) -> Path:
-    """``run.dir``; by default a folder named by time, in a sweep by the digest of the config."""
+def run_folder(config: Mapping[str, Any], settings: Settings) -> Path:
+    """``run.dir``; by default a folder named by time, in a sweep by the digest of the config.
+
+    The digest leaves out what does not change a run's result, so that a sweep is resumed by its command.
+    """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     from harnessx.messages import digest_of
 
+    sweep = HydraConfig.get().mode is RunMode.MULTIRUN
     if config["run"]["dir"] is not None:
         return Path(config["run"]["dir"])
-    base = Path("results") / config["benchmark"]["name"]
-    if HydraConfig.get().mode is RunMode.MULTIRUN:
-        return base / digest_of(settings.identity)[:16]
+    base = Path("results", str(config["benchmark"]["name"]))
+    if sweep:
+        schedule = {name: config[name] for name in ("rounds", "patience", "budget")}
+        return base / digest_of([settings.identity, schedule])[:16]
     return base / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-seed-{settings.seed}"
 
 
-def _track(section: dict[str, Any], folder: Path) -> None:
-    if section["name"] == "none":
-        return
-    from aegis.views.tracking import Tracking, project
+def _tracking(section: Mapping[str, Any]) -> Tracking | None:
+    from aegis.settings import one_of, section_of
+    from aegis.views.tracking import Tracking
 
-    problem = project(folder, Tracking(**{k: v for k, v in section.items() if k != "name"}))
-    if problem:
-        print(problem, file=sys.stderr)
+    if section["name"] == "none":
+        return None
+    tracking = section_of(Tracking, "tracking", {"timeout": 120.0, **section}, ignore=("name",))
+    one_of("tracking.mode", tracking.mode, ("offline", "online"))
+    return tracking
 
 
 if __name__ == "__main__":

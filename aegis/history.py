@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from aegis.record import Bucket, CandidateRecord, Decision
 
@@ -39,6 +39,18 @@ class History:
     def round(self) -> int:
         """The number of rounds whose rollouts are in."""
         return len(self.outcomes)
+
+    def score_predictions(self) -> None:
+        """Score the ships of the round before by the rollouts that are in: which predicted flips came true."""
+        if self.round < 2:
+            return
+        before, now = self.outcomes[-2:]
+        for index, tried in enumerate(self.tried):
+            record = tried.record
+            if record.round == self.round - 1 and record.verdict is Decision.SHIP:
+                predicted = (*record.predicted.unlock, *record.predicted.stabilize)
+                scored = replace(record, hit_rate=hit_rate(predicted, before, now))
+                self.tried[index] = replace(tried, record=scored)
 
     def regressions(self) -> tuple[str, ...]:
         """Tasks the incumbent solved more often in the round before than in the last."""
@@ -78,8 +90,11 @@ class History:
         return tuple(bucket for bucket in Bucket if bucket not in seen)
 
     def forbidden_levers(self) -> tuple[str, ...]:
-        """Levers shipped in at least 2 of the last 3 rounds with a cumulative hit rate under 0.4."""
-        recent = [t for t in self.shipped() if t.record.round > self.round - 4]
+        """Levers shipped in at least 2 of the last 3 rounds with a cumulative hit rate under 0.4.
+
+        A candidate without a named lever belongs to none.
+        """
+        recent = [t for t in self.shipped() if t.lever and t.record.round > self.round - 4]
         rounds: dict[str, set[int]] = {}
         hits: dict[str, list[float]] = {}
         for tried in recent:

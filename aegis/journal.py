@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 
-from aegis.evaluator import EVOLVE, Evaluation, Evaluator
+from aegis.candidate import Proposal
+from aegis.evaluator import EVOLVE, Evaluator
 from aegis.gate.gate import Ruling
-from aegis.history import History, Tried, hit_rate
+from aegis.history import History, Tried
 from aegis.record import (
     CandidateRecord,
     CurvePoint,
@@ -38,12 +38,16 @@ class Journal:
     def __init__(self, store: RunStore, evaluator: Evaluator, history: History, seed: int) -> None:
         self._store, self._evaluator, self._history, self._seed = store, evaluator, history, seed
         self.rounds: list[RoundRecord] = []
-        self.candidates: list[CandidateRecord] = []
         self.generations: list[Generation] = []
         self._curve: list[CurvePoint] = []
         self._board: list[ScoreboardRound] = []
         self._entries: list[str] = []
         self._spent = (0, 0)
+
+    @property
+    def candidates(self) -> list[CandidateRecord]:
+        """Every candidate of the run, in order of appearance, with its hit rate as far as it is known."""
+        return [tried.record for tried in self._history.tried]
 
     def begin(self, baseline: HarnessConfig) -> None:
         """Record H_0."""
@@ -52,28 +56,12 @@ class Journal:
         self.save_best(baseline)
         self._write_index()
 
-    def score_predictions(self, baseline: Evaluation) -> None:
-        """Score last round's ships by this round's rollouts: which predicted flips came true."""
-        if len(self._history.outcomes) < 2:
-            return
-        before, now = self._history.outcomes[-2], self._history.outcomes[-1]
-        last = self.rounds[-1].round if self.rounds else 0
-        for index, tried in enumerate(self._history.tried):
-            record = tried.record
-            if record.round != last or record.verdict is not Decision.SHIP:
-                continue
-            predicted = (*record.predicted.unlock, *record.predicted.stabilize)
-            scored = replace(record, hit_rate=hit_rate(predicted, before, now))
-            self._history.tried[index] = replace(tried, record=scored)
-            self.candidates[self.candidates.index(record)] = scored
-
     def close_round(self, this: Round) -> None:
         """Write everything of one finished round."""
         folder = f"R{this.number}"
         rulings = this.report.rulings if this.report is not None else ()
         records = [self._candidate(this, ruling) for ruling in rulings]
         records += self._dropped(this)
-        self.candidates += records
         shipped = tuple(r.candidate.id for r in rulings if r.decision is Decision.SHIP)
         record = RoundRecord(
             round=this.number,
@@ -109,7 +97,7 @@ class Journal:
                                candidate.manifest.title)
                 )  # fmt: skip
                 parent = digest
-                candidate.harness.save(self._store.path / f"R{this.number}" / "applied" / candidate.id)
+                self._save(f"R{this.number}/applied/{candidate.id}", candidate.harness)
         if parent != this.incumbent.digest:
             self.save_best(this.successor)
 
@@ -173,10 +161,17 @@ class Journal:
         return CurvePoint(this.number, this.incumbent.digest, evolve, None, tokens, rollouts)
 
     def save_best(self, harness: HarnessConfig) -> None:
-        """Put the current harness into ``best/``, whole."""
+        """Put the current harness into ``best/``, whole; assets of an earlier one do not stay."""
+        self._save("best", harness)
+        best = self._store.path / "best"
+        for file in (best / "assets").rglob("*"):
+            if file.is_file() and file.relative_to(best).as_posix() not in harness.assets:
+                file.unlink()
+
+    def _save(self, folder: str, harness: HarnessConfig) -> None:
         for path, text in harness.assets.items():
-            self._store.write_text(f"best/{path}", text)
-        self._store.write_text("best/harness.yaml", harness.to_yaml())
+            self._store.write_text(f"{folder}/{path}", text)
+        self._store.write_text(f"{folder}/harness.yaml", harness.to_yaml())
 
     def write(self) -> None:
         """Write the run-level files."""
@@ -209,19 +204,31 @@ class Journal:
             store.write_text(f"{folder}/digests/digest.md", this.digest.to_markdown())
         if this.landscape is not None:
             store.write_text(f"{folder}/landscape.md", this.landscape.to_markdown())
+        store.write_text(f"{folder}/trajectories/{EVOLVE}.jsonl", "".join(t.to_jsonl() for t in this.trajectories))
+        revised = {c.id: c for c, _ in this.critique.revised} if this.critique is not None else {}
         for candidate in this.candidates:
             base = f"{folder}/candidates/{candidate.id}"
-            store.write_text(f"{base}/manifest.md", candidate.manifest.to_markdown())
-            store.write_text(f"{base}/manifest.json", _dump(candidate.manifest.to_json()))
-            store.write_text(f"{base}/edit.json", _dump(candidate.proposal.edit.to_json()))
-            for path, text in candidate.new_code.items():
+            if candidate.id in revised:
+                self._write_candidate(f"{base}/before_revision", candidate.proposal)
+            final = revised.get(candidate.id, candidate)
+            self._write_candidate(base, final.proposal)
+            for path, text in final.new_code.items():
                 store.write_text(f"{base}/{path}", text)
+        for rejected in this.rejected:
+            self._write_candidate(f"{folder}/candidates/{rejected.proposal.manifest.candidate_id}", rejected.proposal)
         for record in records:
             store.write_text(f"{folder}/verdicts/{record.id}.json", _dump(record.to_json()))
         regressions = self._history.regressions()
         lines = "".join(f"* {task}\n" for task in regressions) or "none\n"
         store.write_text(f"{folder}/regressions.md", f"# Regressions before round {this.number}\n\n{lines}")
         store.write_text(f"{folder}/decision.md", self._decision(this, records))
+
+    def _write_candidate(self, folder: str, proposal: Proposal) -> None:
+        self._store.write_text(f"{folder}/manifest.md", proposal.manifest.to_markdown())
+        self._store.write_text(f"{folder}/manifest.json", _dump(proposal.manifest.to_json()))
+        self._store.write_text(f"{folder}/edit.json", _dump(proposal.edit.to_json()))
+        if proposal.smoke:
+            self._store.write_text(f"{folder}/smoke.json", _dump(dict(proposal.smoke)))
 
     def _decision(self, this: Round, records: Sequence[CandidateRecord]) -> str:
         lines = [f"# Decision of round {this.number}", ""]

@@ -51,6 +51,7 @@ class Round:
     rejected: Sequence[evolver.Rejected] = ()
     critique: critic.Critique | None = None
     report: GateReport | None = None
+    trajectories: Sequence[Trajectory] = ()
     stop: str = ""
 
     @property
@@ -65,9 +66,10 @@ async def run_round(engine: Engine, incumbent: HarnessConfig, number: int) -> Ro
 
     engine.on_stage(number, "rollouts")
     baseline, trajectories = await evaluator.record(incumbent, engine.attempts)
-    this = Round(number, incumbent, baseline)
+    this = Round(number, incumbent, baseline, trajectories=trajectories)
     history.outcomes.append(baseline.rates)
     history.incumbents.append(incumbent.digest)
+    history.score_predictions()
 
     engine.on_stage(number, "digest")
     clusters = {task.id: task.cluster for task in evaluator.tasks[EVOLVE]}

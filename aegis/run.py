@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import json
 import signal
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,23 +25,11 @@ from aegis.statistics import Elond, Ledger, Spending, paired_difference
 from aegis.store import RunStore
 from aegis.strategies.base import Result, Schedule, Strategy
 from aegis.views.progress import Progress
+from aegis.watch import Watch
 from harnessx.errors import UserError
 from harnessx.harness import HarnessConfig
 from harnessx.runner.pool import Pool
-
-
-class Clock:
-    """Wall seconds by stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._stage, self._since = "start", time.monotonic()
-
-    def enter(self, stage: str) -> None:
-        """The next stage begins."""
-        now = time.monotonic()
-        self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + now - self._since
-        self._stage, self._since = stage, now
+from harnessx.tasks import Benchmark, Task
 
 
 async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
@@ -50,56 +38,92 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
     A resumed run replays: what is in the store is not run again, and every file comes out as it was.
 
     Raises:
-        UserError: bad settings, an unusable folder, data that is not there.
+        UserError: bad settings, an unusable folder, data that is not there, a run that cannot go on.
         Drained: interrupted; what was running has finished and is stored.
     """
-    clock = Clock()
+    progress = Progress(settings.rounds)
+    watch = Watch(progress)
     pool = Pool(settings.pool)
     baseline = load_harness(settings.harness, pool.benchmark)
-    tasks = {split: pool.benchmark.tasks(split, size) for split, size in settings.splits.items()}
-    for split, size in settings.splits.items():
-        if len(tasks[split]) < size:
-            raise UserError(f"{split} has {len(tasks[split])} tasks; set benchmark.splits.{split} to at most that")
+    if baseline.has_code and pool.isolation == "inprocess":
+        raise UserError(f"harness={settings.harness} brings code of its own, which isolation=inprocess does not run")
+    tasks = _tasks(settings, pool.benchmark)
     meta: MetaAgent = instantiate(settings.raw["meta"], "meta")
     strategy: Strategy = instantiate(settings.raw["strategy"], "strategy")
-    with RunStore.open(folder, settings.identity, resume=resume) as store, Progress(settings.rounds) as progress:
-        _write_config(store, settings)
+    with RunStore.open(folder, settings.identity, resume=resume) as store, progress:
+        done = _Done.of(store)
+        if not done.sealed:
+            _write_config(store, settings)
         pool.attach(store)
         async with pool:
             with _draining(pool, progress):
-
-                def on_progress(done: int, planned: int, meter: Meter) -> None:
-                    progress.rollouts(done, planned, meter.passed, meter.tokens, meter.dollars)
-                    progress.calls(meter.calls.made, meter.calls.replayed)
-
-                def on_stage(number: int, name: str) -> None:
-                    clock.enter(name)
-                    progress.stage(number, name)
-
-                evaluator = Evaluator(pool, tasks, on_progress)
+                evaluator = Evaluator(pool, tasks, watch)
                 history = History()
                 journal = Journal(store, evaluator, history, settings.seed)
                 journal.begin(baseline)
-                gate = Gate(settings.gate, evaluator, _confirmation(settings, evaluator), settings.seed)
-                engine = Engine(
-                    evaluator,
-                    meta,
-                    gate,
-                    history,
-                    settings.attempts,
-                    settings.candidates,
-                    settings.actionability,
-                    settings.seed,
-                    on_stage,
+
+                def on_stage(number: int, name: str) -> None:
+                    done.check(number)
+                    watch.stage(number, name)
+
+                engine = _engine(settings, evaluator, meta, history, on_stage)
+                schedule = Schedule(
+                    settings.rounds, settings.patience, lambda: _spent(settings, evaluator.meter), done.rounds
                 )
-                schedule = Schedule(settings.rounds, settings.patience, lambda: _spent(settings, evaluator.meter))
                 result = await strategy.run(engine, journal, baseline, schedule)
                 on_stage(len(journal.rounds), "final evaluation")
                 splits = await _final(settings, evaluator, store, baseline, result)
-        clock.enter("report")
-        summary = _summary(settings, pool, journal, evaluator.meter, clock, baseline, result, splits)
+        watch.enter("report")
+        summary = _summary(settings, pool, journal, evaluator.meter, watch, baseline, result, splits)
+        _write_config(store, settings)
         store.write_text("summary.json", json.dumps(summary.to_json(), indent=1, sort_keys=True) + "\n")
         return summary
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What a resumed run has behind it."""
+
+    folder: Path
+    rounds: int
+    sealed: bool
+
+    @classmethod
+    def of(cls, store: RunStore) -> _Done:
+        events = [entry["event"] for entry in store.audit_entries()]
+        return cls(store.path, events.count("round"), "sealed" in events)
+
+    def check(self, number: int) -> None:
+        """Refuse a further round once sealed was read: a harness may not be chosen after that (STATISTICS 10)."""
+        if self.sealed and number > self.rounds:
+            raise UserError(
+                f"{self.folder} is finished: its sealed tasks were read after {self.rounds} rounds; "
+                "for more rounds set another run.dir"
+            )
+
+
+def _tasks(settings: Settings, benchmark: Benchmark) -> dict[str, Sequence[Task]]:
+    tasks = {split: benchmark.tasks(split, size) for split, size in settings.splits.items()}
+    for split, size in settings.splits.items():
+        if len(tasks[split]) < size:
+            raise UserError(f"{split} has {len(tasks[split])} tasks; set benchmark.splits.{split} to at most that")
+    return tasks
+
+
+def _engine(
+    settings: Settings, evaluator: Evaluator, meta: MetaAgent, history: History, on_stage: Callable[[int, str], None]
+) -> Engine:
+    return Engine(
+        evaluator,
+        meta,
+        Gate(settings.gate, evaluator, _confirmation(settings, evaluator), settings.seed),
+        history,
+        settings.attempts,
+        settings.candidates,
+        settings.actionability,
+        settings.seed,
+        on_stage,
+    )
 
 
 def _confirmation(settings: Settings, evaluator: Evaluator) -> Confirmation:
@@ -154,7 +178,7 @@ def _summary(
     pool: Pool,
     journal: Journal,
     meter: Meter,
-    clock: Clock,
+    watch: Watch,
     baseline: HarnessConfig,
     result: Result,
     splits: dict[str, SplitScores],
@@ -170,7 +194,7 @@ def _summary(
         model_calls=meter.calls,
         tokens=meter.tokens,
         dollars=meter.dollars,
-        seconds={name: round(value, 3) for name, value in clock.seconds.items()},
+        seconds={name: round(value, 3) for name, value in watch.seconds.items()},
         seeds=(settings.seed,),
         digests=Digests(
             pool.benchmark.digest,

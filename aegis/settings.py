@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from aegis.evaluator import SPLITS
+from aegis.gate.approval import Risk
 from aegis.gate.gate import GateConfig
-from harnessx.errors import HarnessInvalid, UserError
+from harnessx.errors import UserError
 from harnessx.harness import HarnessConfig
 from harnessx.model_config import ModelConfig
 from harnessx.runner.pool import PoolConfig
 from harnessx.tasks import Benchmark
 
-CHANGEABLE = ("rounds", "patience", "budget", "tracking", "run", "experiment")
+S = TypeVar("S")
+
+SECTIONS = frozenset(
+    """seed harness rounds patience candidates attempts sealed_attempts actionability
+    budget run benchmark task_model meta gate strategy runner tracking""".split()
+)
+CHANGEABLE = ("rounds", "patience", "budget", "tracking", "run")
 """Settings outside a run's identity, with ``runner.lanes`` and ``runner.concurrency``."""
 
 
@@ -53,16 +61,21 @@ class Settings:
         """Check and type a resolved config.
 
         Raises:
-            UserError: a value is out of range or a section is wrong.
+            UserError: a setting is missing, unknown or out of range.
         """
-        gate = dict(config["gate"])
-        decisions = gate.pop("decisions")
         try:
-            gate_config, budget = GateConfig(**gate), Budget(**config["budget"])
-        except TypeError as error:
-            raise UserError(f"gate or budget: {error}") from error
-        splits = {name: config["benchmark"]["splits"][name] for name in SPLITS}
-        settings = cls(
+            settings = cls._read(config)
+        except KeyError as error:
+            raise UserError(f"the setting {error} is missing; --cfg job shows what is set") from error
+        unknown = sorted(config.keys() - SECTIONS)
+        if unknown:
+            raise UserError(f"no setting is called {unknown[0]}; valid: {', '.join(sorted(SECTIONS))}")
+        settings._check()
+        return settings
+
+    @classmethod
+    def _read(cls, config: Mapping[str, Any]) -> Settings:
+        return cls(
             seed=config["seed"],
             rounds=config["rounds"],
             patience=config["patience"],
@@ -70,40 +83,43 @@ class Settings:
             attempts=config["attempts"],
             sealed_attempts=config["sealed_attempts"],
             actionability=config["actionability"],
-            splits=splits,
-            gate=gate_config,
-            decisions=decisions,
-            budget=budget,
+            splits={name: config["benchmark"]["splits"][name] for name in SPLITS},
+            gate=section_of(GateConfig, "gate", config["gate"], ignore=("decisions",)),
+            decisions=config["gate"]["decisions"],
+            budget=section_of(Budget, "budget", config["budget"]),
             pool=pool_config(config),
             harness=config["harness"],
             raw=config,
         )
-        settings._check()
-        return settings
 
     def _check(self) -> None:
-        positive = {
-            "rounds": self.rounds,
-            "patience": self.patience,
-            "candidates": self.candidates,
-            "attempts": self.attempts,
-            "sealed_attempts": self.sealed_attempts,
-            "gate.decisions": self.decisions,
-            "gate.cap": self.gate.cap,
-            "gate.batch": self.gate.batch,
-            **{f"benchmark.splits.{name}": size for name, size in self.splits.items()},
-        }
-        for name, value in positive.items():
-            if not isinstance(value, int) or value < 1:
-                raise UserError(f"{name}={value!r} must be a positive whole number")
-        if not isinstance(self.seed, int):
-            raise UserError(f"seed={self.seed!r} must be a whole number")
-        if not 0 < self.gate.alpha < 1:
-            raise UserError(f"gate.alpha={self.gate.alpha!r} must lie between 0 and 1, such as 0.05")
-        if self.gate.screen_attempts > self.attempts:
-            raise UserError(f"gate.screen_attempts={self.gate.screen_attempts} exceeds attempts={self.attempts}")
-        if self.gate.ledger not in ("spending", "elond"):
-            raise UserError(f"gate.ledger={self.gate.ledger!r}; valid: spending, elond")
+        gate = self.gate
+        for name in ("rounds", "patience", "candidates", "attempts", "sealed_attempts"):
+            whole(name, getattr(self, name))
+        for name, size in self.splits.items():
+            whole(f"benchmark.splits.{name}", size)
+        whole("gate.decisions", self.decisions)
+        for name in ("cap", "batch", "run_cap", "max_trials", "screen_attempts", "veto"):
+            whole(f"gate.{name}", getattr(gate, name))
+        for name in ("alpha", "mei"):
+            _number(f"gate.{name}", getattr(gate, name), "between 0 and 1", lambda x: 0 < x < 1)
+        for name in ("max_token_ratio", "smoke_s"):
+            _number(f"gate.{name}", getattr(gate, name), "above 0", lambda x: x > 0)
+        _number("actionability", self.actionability, "between 0 and 1, both included", lambda x: 0 <= x <= 1)
+        for name in Budget.__dataclass_fields__:
+            if getattr(self.budget, name) is not None:
+                _number(f"budget.{name}", getattr(self.budget, name), "above 0", lambda x: x > 0)
+        if gate.screen_attempts > self.attempts:
+            raise UserError(f"gate.screen_attempts={gate.screen_attempts} exceeds attempts={self.attempts}")
+        one_of("gate.rule", gate.rule, ("paired", "seesaw"))
+        one_of("gate.ledger", gate.ledger, ("spending", "elond"))
+        one_of("gate.approval", gate.approval, ("auto", "deny"))
+        one_of("gate.risk_threshold", gate.risk_threshold, tuple(r.name.lower() for r in Risk))
+        for name in ("gate.allow_budget", "run.resume"):
+            section, _, key = name.partition(".")
+            one_of(name, self.raw[section][key], (True, False))
+        if self.harness is not None and not isinstance(self.harness, str):
+            raise UserError(f"harness={self.harness!r}: a run starts from one harness; give a path or a name")
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -113,9 +129,57 @@ class Settings:
         return kept
 
 
+def whole(name: str, value: object, least: int = 1) -> None:
+    """Refuse a setting that is no whole number of at least ``least``.
+
+    Raises:
+        UserError: names the setting and its value.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UserError(f"{name}={value!r} must be a whole number of at least {least}")
+
+
+def one_of(name: str, value: object, valid: Sequence[object]) -> None:
+    """Refuse a setting that is none of ``valid``.
+
+    Raises:
+        UserError: names the setting, its value and what is valid.
+    """
+    if not any(value is v or (value == v and isinstance(v, str)) for v in valid):
+        raise UserError(f"{name}={value!r}; valid: {', '.join(map(str, valid))}")
+
+
+def _number(name: str, value: object, where: str, holds: Callable[[float], bool]) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not holds(value):
+        raise UserError(f"{name}={value!r} must be a number {where}")
+
+
+def section_of(kind: type[S], name: str, values: Mapping[str, Any], ignore: Sequence[str] = ()) -> S:
+    """The section ``name`` as a ``kind``, each of whose fields must be there; keys in ``ignore`` may be.
+
+    Raises:
+        UserError: a key is unknown or missing.
+    """
+    known = kind.__dataclass_fields__.keys()  # type: ignore[attr-defined]
+    values = {key: value for key, value in values.items() if key not in ignore}
+    for key in [k for k in values if k not in known]:
+        raise UserError(f"no setting is called {name}.{key}; valid: {', '.join([*known, *ignore])}")
+    for key in [k for k in known if k not in values]:
+        raise UserError(f"the setting {name}.{key} is missing; --cfg job shows what is set")
+    return kind(**values)
+
+
 def pool_config(config: Mapping[str, Any]) -> PoolConfig:
-    """The runner's part of a resolved config."""
+    """The runner's part of a resolved config.
+
+    Raises:
+        UserError: a value is out of range.
+    """
     runner, benchmark, task_model = config["runner"], config["benchmark"], config["task_model"]
+    whole("seed", config["seed"], 0)
+    whole("runner.lanes", runner["lanes"], 0)
+    whole("runner.concurrency", runner["concurrency"])
+    one_of("runner.persist", runner["persist"], (True, False))
     roles = {k: v for k, v in task_model.items() if k not in ("name", "fallback", "sampling")}
     return PoolConfig(
         benchmark={k: v for k, v in benchmark.items() if k not in ("name", "splits")},
@@ -140,12 +204,10 @@ def load_harness(name: str | None, benchmark: Benchmark) -> HarnessConfig:
         return HarnessConfig.load(name)
     from harnessx import bundles
 
-    factory = getattr(bundles, name, None) if name in bundles.__all__ else None
-    if factory is None:
-        raise UserError(f"harness={name}: no such file or folder, and no bundle (h0, {', '.join(bundles.__all__)})")
-    harness = factory()
-    if not isinstance(harness, HarnessConfig):
-        raise HarnessInvalid(f"bundle {name} makes no harness")
+    named = {n: f for n, f in inspect.getmembers(bundles, inspect.isfunction) if f.__module__ == bundles.__name__}
+    if name not in named:
+        raise UserError(f"harness={name}: no such file or folder, and no bundle; bundles: h0, {', '.join(named)}")
+    harness: HarnessConfig = named[name]()
     return harness
 
 

@@ -35,6 +35,8 @@ class GateConfig:
     mei: float = 0.03
     max_trials: int = 3
     """Candidates that may be confirmed at once; the best screened go first."""
+    smoke_s: float = 30.0
+    """Seconds that the smoke test of a candidate may take."""
     screen_attempts: int = 1
     veto: int = 1
     """A net loss of this many cached attempts vetoes a candidate."""
@@ -93,29 +95,28 @@ class Gate:
     ) -> GateReport:
         """Every candidate's ruling. After a ship, the others are rebased on it and tested against it."""
         rulings: dict[str, Ruling] = {}
-        standing = await self._static(ranking, anchors, rulings)
+        checks = self._static(anchors)
+        standing = await _sieve(ranking, checks, rulings, {})
         screenings = await screen(self._evaluator, baseline, standing, self.config.screen_attempts)
         standing = await self._screened(standing, screenings, rulings)
         if self.config.rule == "seesaw":
             incumbent = await self._seesaw(standing, baseline, incumbent, rulings, screenings)
         else:
-            incumbent = await self._confirm(standing, incumbent, rulings, screenings)
+            standing.sort(key=lambda c: -screenings[c.id].net)
+            incumbent = await self._confirm(standing, incumbent, rulings, screenings, checks)
         shipped = [r for r in rulings.values() if r.decision is Decision.SHIP]
         others = [rulings[c.id] for c in ranking if rulings[c.id].decision is not Decision.SHIP]
         return GateReport((*shipped, *others), incumbent)
 
-    async def _static(
-        self, ranking: Sequence[Candidate], anchors: frozenset[str], rulings: dict[str, Ruling]
-    ) -> list[Candidate]:
+    def _static(self, anchors: frozenset[str]) -> list[Check]:
         tasks = [task.id for task in self._evaluator.tasks[EVOLVE]]
         literals = [*tasks, *(task.prompt for task in self._evaluator.tasks[EVOLVE])]
-        checks: list[Check] = [
+        return [
             ManifestComplete(anchors, tasks),
             Canonical(),
             StaticPolicy(literals),
-            Smoke(self._evaluator.pool.isolation),
+            Smoke(self._evaluator.pool.isolation, self.config.smoke_s),
         ]
-        return await _sieve(ranking, checks, rulings, {})
 
     async def _screened(
         self, standing: list[Candidate], screenings: dict[str, Screening], rulings: dict[str, Ruling]
@@ -125,8 +126,7 @@ class Gate:
             Effect(screenings, veto=config.veto),
             CostMatched(screenings, max_token_ratio=config.max_token_ratio, allow_budget=config.allow_budget),
         ]
-        passed = await _sieve(standing, checks, rulings, screenings)
-        return sorted(passed, key=lambda c: -screenings[c.id].net)
+        return await _sieve(standing, checks, rulings, screenings)
 
     async def _confirm(
         self,
@@ -134,8 +134,12 @@ class Gate:
         incumbent: HarnessConfig,
         rulings: dict[str, Ruling],
         screenings: dict[str, Screening],
+        checks: Sequence[Check],
     ) -> HarnessConfig:
-        """Lockstep trials; a ship changes the incumbent and the rest start over against it, E = 1."""
+        """Lockstep trials; a ship changes the incumbent and the rest start over against it, E = 1.
+
+        A rebased candidate is another harness, so it passes ``checks`` again (STATISTICS rule 7).
+        """
         assert self._confirmation is not None
         for late in standing[self.config.max_trials :]:
             reason = f"screened behind the best {self.config.max_trials}"
@@ -166,7 +170,7 @@ class Gate:
                 )
             else:
                 incumbent = shipped.candidate.harness
-            waiting = _rebased(trials, incumbent, rulings, screenings)
+            waiting = await _sieve(_rebased(trials, incumbent, rulings, screenings), checks, rulings, screenings)
         return incumbent
 
     def _ruling(self, trial: Trial, screenings: dict[str, Screening]) -> Ruling:
@@ -175,7 +179,7 @@ class Gate:
             trial.candidate,
             trial.decision,
             "confirmation",
-            test.reason or "another candidate shipped first",
+            test.reason or (self._confirmation.exhausted if self._confirmation is not None else ""),
             screenings[trial.candidate.id],
             test.e_value,
             test.alpha,

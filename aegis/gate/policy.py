@@ -1,11 +1,11 @@
-"""Check 3: static policy on evolved source. It gives good errors; the wall is elsewhere.
+"""Check 3: static policy on evolved source and smoke tests. It gives good errors; the wall is elsewhere.
 
 Every finding has the file, the line, the rule and what to do instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import libcst as cst
 from libcst.metadata import MetadataWrapper, PositionProvider
@@ -24,18 +24,28 @@ FORBIDDEN_CALLS = frozenset(
 DUNDERS = frozenset("__init__ __post_init__ __future__ __all__ __len__ __iter__ __contains__ __name__".split())
 LOOP_MODULES = ("harnessx.loop", "harnessx.runner", "harnessx.agent", "harnessx.contracts", "harnessx.spec")
 MAX_SOURCE = 64 * 1024
+MIN_LITERAL = 6
+"""Characters; what is shorter is found in any text by chance."""
 
 
 class StaticPolicy:
-    """Import allow-list, no dynamic code, no dunder games, no reach into the loop, no task literals."""
+    """Import allow-list, no dynamic code, no dunder games, no reach into the loop, no task literals.
+
+    Task literals are looked for in the edit's texts too (prompts, parameters, descriptions).
+    """
 
     name = "policy"
 
     def __init__(self, task_literals: Collection[str] = ()) -> None:
-        self._literals = frozenset(task_literals)
+        self._literals = sorted({t for t in task_literals if len(t) >= MIN_LITERAL})
 
     async def __call__(self, candidate: Candidate) -> Finding | None:
+        proposal = candidate.proposal
         findings = findings_in(candidate.new_code, self._literals)
+        findings += findings_in({f"smoke test of {p}": source for p, source in proposal.smoke.items()}, self._literals)
+        if not findings:
+            texts = _texts(proposal.edit.to_json())
+            findings = [f"the edit: task literal: {_belongs(t)}" for text in texts for t in self._literals if t in text]
         return Finding(self.name, "; ".join(findings[:5])) if findings else None
 
 
@@ -55,7 +65,7 @@ def findings_in(sources: Mapping[str, str], literals: Collection[str] = ()) -> l
         visitor = _Policy(path, literals)
         module.visit(visitor)
         findings += visitor.findings
-    return findings
+    return list(dict.fromkeys(findings))
 
 
 class _Policy(cst.CSTVisitor):
@@ -119,7 +129,7 @@ class _Policy(cst.CSTVisitor):
     def _literal(self, node: cst.CSTNode, text: str) -> None:
         for literal in self._literals:
             if literal in text:
-                self._find(node, "task literal", f"{literal[:40]!r} belongs to one task; an edit must generalise")
+                self._find(node, "task literal", _belongs(literal))
                 return
 
 
@@ -127,3 +137,19 @@ def _dotted(node: cst.BaseExpression) -> str:
     if isinstance(node, cst.Attribute):
         return f"{_dotted(node.value)}.{node.attr.value}"
     return node.value if isinstance(node, cst.Name) else ""
+
+
+def _belongs(literal: str) -> str:
+    return f"{literal[:40]!r} belongs to one task; an edit must generalise"
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every string in a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from (str(key), *_texts(item))
+    elif isinstance(value, Sequence):
+        for item in value:
+            yield from _texts(item)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
+import signal
 import sys
 import tempfile
 from typing import Any
 
 from aegis.candidate import Candidate
 from aegis.gate.base import Finding
-
-TIMEOUT_S = 30.0
+from harnessx.runner.worker import die_with_parent
 
 
 class Smoke:
@@ -19,8 +21,8 @@ class Smoke:
 
     name = "smoke"
 
-    def __init__(self, isolation: str) -> None:
-        self._isolation = isolation
+    def __init__(self, isolation: str, timeout_s: float = 30.0) -> None:
+        self._isolation, self._timeout_s = isolation, timeout_s
 
     async def __call__(self, candidate: Candidate) -> Finding | None:
         code = candidate.new_code
@@ -45,17 +47,18 @@ class Smoke:
                 sys.executable, "-I", "-B", "-m", "harnessx.runner.smoke",
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL, env={}, cwd=home, start_new_session=True,
+                preexec_fn=die_with_parent,
             )  # fmt: skip
             try:
-                out, _ = await asyncio.wait_for(process.communicate(json.dumps(order).encode()), TIMEOUT_S)
-                answer = json.loads(out)
+                out, _ = await asyncio.wait_for(process.communicate(json.dumps(order).encode()), self._timeout_s)
+                answer = json.loads(out.rsplit(b"\n", 1)[-1])  # the code under test may have printed before it
             except TimeoutError:
-                return {"ok": False, "error": f"no answer within {TIMEOUT_S:g} s", "tests": 0}
+                return {"ok": False, "error": f"no answer within {self._timeout_s:g} s", "tests": 0}
             except ValueError:
                 return {"ok": False, "error": "the process died or wrote nonsense", "tests": 0}
             finally:
-                if process.returncode is None:
-                    process.kill()
-                    await process.wait()
+                with contextlib.suppress(ProcessLookupError):  # whatever the test started goes with it
+                    os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
         valid = isinstance(answer, dict) and {"ok", "tests", "error"} <= answer.keys()
         return answer if valid else {"ok": False, "error": "the process wrote nonsense", "tests": 0}

@@ -26,7 +26,7 @@ from aegis.record import Bucket, Prediction
 from aegis.stages.planner import Landscape
 from aegis.stages.symptoms import Observation
 from harnessx.algebra import Edit
-from harnessx.errors import UserError
+from harnessx.errors import HarnessInvalid, UserError
 from harnessx.trajectory import Trajectory
 
 
@@ -35,7 +35,7 @@ class ScriptedMeta:
     """Answers round n with the n-th entry of ``path``; after the last, it proposes nothing.
 
     Raises:
-        UserError: the file cannot be read or is not a list of mappings.
+        UserError: the file cannot be read, is not a list of mappings, or a proposal in it is malformed.
     """
 
     path: str
@@ -51,6 +51,19 @@ class ScriptedMeta:
         if not isinstance(rounds, list) or not all(isinstance(r, dict) for r in rounds):
             raise UserError(f"meta.path={self.path}: a list of mappings is expected, one per round")
         self._rounds: list[dict[str, Any]] = rounds
+        for number, row in enumerate(rounds, start=1):
+            for proposal in row.get("propose") or []:
+                self._check(number, proposal)
+
+    def _check(self, number: int, row: Mapping[str, Any]) -> None:
+        try:
+            Edit.from_json(row["edit"])
+            _ = [Bucket(b) for b in row.get("bucket", ())]
+            _ = [FileChange(summary="", **c) for c in row.get("file_changes", ()) if "summary" not in c]
+            if row.get("revision") is not None:
+                self._check(number, row["revision"])
+        except (AttributeError, KeyError, TypeError, ValueError, HarnessInvalid) as error:
+            raise UserError(f"meta.path={self.path}: a proposal of round {number}: {error!r}") from error
 
     def _round(self, number: int) -> Mapping[str, Any]:
         if number <= len(self._rounds):
@@ -92,7 +105,7 @@ class ScriptedMeta:
         failing = brief.digest.failing
         anchors = tuple(e.anchor for t in failing[:1] for e in t.excerpts[:1])
         manifest = Manifest(
-            candidate_id=row.get("candidate_id", brief.candidate_id(number)),
+            candidate_id=brief.candidate_id(number),
             title=row.get("title", "scripted edit"),
             bucket=tuple(Bucket(b) for b in row.get("bucket", ["config"])),
             capability_evidence=(Evidence("trace", "seen in a failing task", tuple(row.get("anchors", anchors))),),

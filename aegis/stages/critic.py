@@ -19,11 +19,15 @@ from harnessx.spec import traits_of
 
 @dataclass(frozen=True, slots=True)
 class Critique:
-    """The ranking and what the audit found. ``dropped`` maps a candidate to why it may not ship."""
+    """The ranking and what the audit found.
+
+    ``dropped`` holds candidates with why they may not ship, ``revised`` those that changed when asked, with
+    what was asked.
+    """
 
     ranking: tuple[Candidate, ...]
     dropped: tuple[tuple[Candidate, str], ...]
-    revised: tuple[str, ...]
+    revised: tuple[tuple[Candidate, str], ...]
     no_op: str
     strategy_concern: str
 
@@ -31,7 +35,7 @@ class Critique:
         """The critique as people read it."""
         lines = [
             f"* ranking: {', '.join(c.id for c in self.ranking) or 'none'}",
-            f"* revised on request: {', '.join(self.revised) or 'none'}",
+            *(f"* {c.id} was revised when asked: {request}" for c, request in self.revised),
             *(f"* {c.id} may not ship: {reason}" for c, reason in self.dropped),
             f"* concern for the next plan: {self.strategy_concern or 'none'}",
         ]
@@ -41,7 +45,7 @@ class Critique:
 async def criticize(candidates: Sequence[Candidate], brief: Brief, meta: MetaAgent) -> Critique:
     """Audit, ask for at most one revision per candidate, rank."""
     dropped: list[tuple[Candidate, str]] = []
-    revised: list[str] = []
+    revised: list[tuple[Candidate, str]] = []
     review = await meta.review(candidates, brief)
     standing: dict[str, Candidate] = {}
     for candidate in candidates:
@@ -52,7 +56,7 @@ async def criticize(candidates: Sequence[Candidate], brief: Brief, meta: MetaAge
                 dropped.append((candidate, reason or "still overlaps without a word about it"))
                 continue
             candidate = changed
-            revised.append(candidate.id)
+            revised.append((candidate, request))
         if candidate.manifest.lever in brief.landscape.forbidden_levers:
             dropped.append((candidate, f"lever {candidate.manifest.lever!r} shipped twice lately without hitting"))
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aegis.candidate import Candidate, Proposal
 from aegis.meta.base import Brief, MetaAgent
@@ -18,10 +18,14 @@ class Rejected:
 
 
 async def evolve(brief: Brief, meta: MetaAgent) -> tuple[list[Candidate], list[Rejected]]:
-    """At most ``brief.count`` candidates that apply, each another harness; and what fell away."""
+    """At most ``brief.count`` candidates that apply, each another harness; and what fell away.
+
+    They are named by their place, whatever they call themselves.
+    """
     candidates: list[Candidate] = []
     rejected: list[Rejected] = []
-    for proposal in list(await meta.propose(brief))[: brief.count]:
+    for number, proposed in enumerate(list(await meta.propose(brief))[: brief.count], start=1):
+        proposal = named(proposed, brief.candidate_id(number))
         problem = _admit(proposal, brief, candidates)
         if problem:
             rejected.append(Rejected(proposal, problem))
@@ -33,12 +37,15 @@ def _admit(proposal: Proposal, brief: Brief, candidates: list[Candidate]) -> str
         candidate = Candidate.of(proposal, brief.incumbent, brief.round)
     except HarnessInvalid as error:
         return f"not well typed: {error}"
-    if any(candidate.id == other.id for other in candidates):
-        return f"a second candidate called {candidate.id}"
     if any(candidate.harness == other.harness for other in candidates):
         return "the same harness as another candidate of this round"
     candidates.append(candidate)
     return ""
+
+
+def named(proposal: Proposal, ident: str) -> Proposal:
+    """The proposal with ``ident`` as its candidate's id."""
+    return replace(proposal, manifest=replace(proposal.manifest, candidate_id=ident))
 
 
 async def revise(candidate: Candidate, request: str, brief: Brief, meta: MetaAgent) -> tuple[Candidate | None, str]:
@@ -46,9 +53,7 @@ async def revise(candidate: Candidate, request: str, brief: Brief, meta: MetaAge
     proposal = await meta.revise(candidate.proposal, request, brief)
     if proposal is None:
         return None, f"withdrawn when asked: {request}"
-    if proposal.manifest.candidate_id != candidate.id:
-        return None, f"the revision calls itself {proposal.manifest.candidate_id}"
     try:
-        return Candidate.of(proposal, brief.incumbent, brief.round), ""
+        return Candidate.of(named(proposal, candidate.id), brief.incumbent, brief.round), ""
     except HarnessInvalid as error:
         return None, f"the revision is not well typed: {error}"

@@ -13,12 +13,26 @@ from harnessx.harness import HarnessConfig
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When a run ends: ``rounds`` at most, ``patience`` rounds without a ship, or a spent budget."""
+    """When a run ends: ``rounds`` at most, ``patience`` rounds without a ship, or a spent budget.
+
+    The first ``recorded`` rounds have happened: a resumed run goes through them under tighter limits too.
+    """
 
     rounds: int
     patience: int
     spent: Callable[[], str]
     """Why the budget ends the run now, or ''."""
+    recorded: int = 0
+
+    def ends(self, number: int, idle: int) -> str:
+        """Why the run ends after round ``number``, the last ``idle`` rounds without a ship; '' to go on."""
+        if number < self.recorded:
+            return ""
+        if spent := self.spent():
+            return spent
+        if idle >= self.patience:
+            return f"{self.patience} rounds without a ship"
+        return f"all {number} rounds" if number >= self.rounds else ""
 
 
 @dataclass(frozen=True, slots=True)

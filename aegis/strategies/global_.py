@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from aegis.journal import Journal
 from aegis.round import Engine, run_round
 from aegis.strategies.base import Result, Schedule
@@ -16,17 +18,13 @@ class Global:
     async def run(self, engine: Engine, journal: Journal, baseline: HarnessConfig, schedule: Schedule) -> Result:
         """Evolve ``baseline``; the peak is the incumbent with the best evolve rate."""
         incumbent, peak, best = baseline, baseline, -1.0
-        for number in range(1, schedule.rounds + 1):
+        for number in itertools.count(1):
             this = await run_round(engine, incumbent, number)
-            journal.score_predictions(this.baseline)
             if this.baseline.mean > best:
                 peak, best = incumbent, this.baseline.mean
             journal.close_round(this)
             engine.history.idle = 0 if this.successor != incumbent else engine.history.idle + 1
             incumbent = this.successor
-            stopped = schedule.spent()
-            if not stopped and engine.history.idle >= schedule.patience:
-                stopped = f"{schedule.patience} rounds without a ship"
-            if stopped:
+            if stopped := schedule.ends(number, engine.history.idle):
                 return Result(incumbent, peak, stopped)
-        return Result(incumbent, peak, f"all {schedule.rounds} rounds")
+        raise AssertionError("unreachable")
