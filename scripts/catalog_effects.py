@@ -59,9 +59,12 @@ async def measure(tasks: int, seed: int, out: Path) -> None:
         for lever, bucket, variant in variants:
             harness = variant.edit.apply(h0)
             effect = difference(baseline, await evaluator.evaluate(harness, SEALED, 1), seed)
-            rows.append({"lever": lever, "bucket": bucket, "variant": variant.title, "baseline": baseline.mean,
-                         "effect": effect.mean, "lo": effect.lo, "hi": effect.hi, "tasks": effect.n, "seed": seed})  # fmt: skip
-            print(f"{100 * effect.mean:+6.1f} [{100 * effect.lo:+6.1f}, {100 * effect.hi:+6.1f}] {bucket:9} {variant.title}")
+            measured = {"baseline": baseline.mean, "effect": effect.mean, "lo": effect.lo, "hi": effect.hi}
+            rows.append(
+                {"lever": lever, "bucket": bucket, "variant": variant.title, **measured, "tasks": effect.n}
+            )
+            points = " ".join(f"{100 * value:+6.1f}" for value in (effect.mean, effect.lo, effect.hi))
+            print(f"{points}  {bucket:9} {variant.title}", flush=True)
         rows.sort(key=lambda r: -float(str(r["effect"])))
         ceiling = await greedy(evaluator, h0, [v for _, _, v in variants], rows)
     made = versions()

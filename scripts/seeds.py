@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import csv
+import itertools
 import json
 import subprocess
 import sys
@@ -68,9 +69,11 @@ def row(arm: str, seed: int, folder: Path, tasks: int) -> dict[str, Any]:
     """The figures of one run."""
     summary = Summary.from_json(json.loads((folder / "summary.json").read_text()))
     sealed = summary.splits["sealed"]
-    assert sealed.baseline is not None and sealed.final is not None and sealed.difference is not None
+    assert sealed.baseline is not None
+    assert sealed.final is not None
+    assert sealed.difference is not None
     rates = asyncio.run(lineage_rates(folder, seed, tasks)) if arm == "directed" else []
-    steps = [after - before for before, after in zip(rates, rates[1:], strict=False)]
+    steps = [after - before for before, after in itertools.pairwise(rates)]
     gain = rates[-1] - rates[0] if len(rates) > 1 else 0.0
     return {
         "arm": arm,
