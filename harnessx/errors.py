@@ -97,7 +97,7 @@ class ContractViolation(HarnessxError):
     """A processor did at a hook what the hook's contract does not allow."""
 
     def __init__(self, processor: str, hook: str, field: str, detail: str = "") -> None:
-        self.processor, self.hook, self.field = processor, hook, field
+        self.processor, self.hook, self.field, self.detail = processor, hook, field, detail
         super().__init__(f"{processor} broke the contract of {hook}: {field}" + (f" ({detail})" if detail else ""))
 
 

@@ -7,18 +7,19 @@ after a crash still counts as made what it had made itself.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from harnessx.errors import Failure, Source
-from harnessx.messages import ModelResponse, ToolCall, ToolSchema, canonical_json
+from harnessx.errors import Failure, Source, ToolError
+from harnessx.messages import ModelResponse, ToolCall, ToolSchema, canonical_json, json_encoder
 from harnessx.tasks import Environment, Score, Task, ToolResult, Verifier
 from harnessx.trajectory import Trajectory
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_encode = json_encoder()
+_START = "start"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +53,14 @@ class Cassette:
         return self._entries.get(key)
 
     def write(self, key: str, origin: str, value: object) -> None:
-        """Record a JSON value under ``key``, unless there is one."""
+        """Record a JSON value under ``key``, unless there is one.
+
+        Raises:
+            ValueError: text that no encoding can hold.
+        """
         if key not in self._entries:
             entry = Entry(key, origin, _encode(value))
+            entry.body.encode()
             self._entries[key] = entry
             if self._sink is not None:
                 self._sink(self.scope, entry)
@@ -92,48 +98,47 @@ class RecordedWorld:
     Equal prefixes give equal results (`Benchmark.recorded` promises it), so the real environment
     starts at the first action never taken before, and is brought there by the prefix. The verifier's
     score of a final prefix is recorded too: a rollout that only repeats needs no world at all.
+
+    Raises (from `reset`, `step` and `real`):
+        Failure: the world answered a recorded prefix differently than it did before, or was used on
+            after it broke.
     """
 
     def __init__(self, real: Callable[[], Environment], tools: tuple[ToolSchema, ...], cassette: Cassette) -> None:
         self.tools = tools
         self._make, self._cassette = real, cassette
         self._real: Environment | None = None
-        self._prefix = "start"
-        self._taken: list[ToolCall] = []
+        self._taken: list[tuple[ToolCall, str]] = []
+        """Every call of the episode, in order, with the key of the prefix that it ends."""
+        self._played = 0
+        """How many of them the real environment has seen."""
+        self._broken = False
+        self._turn = asyncio.Lock()
 
     async def reset(self) -> str:
         """The first observation."""
-        entry = self._cassette.read("start")
-        if entry is not None:
-            return str(json.loads(entry.body)[0])
-        first = await (await self._start()).reset()
-        self._cassette.write("start", "", [first])
-        return first
+        entry = self._cassette.read(_START)
+        if entry is None:
+            await self.real()
+            entry = self._cassette.read(_START)
+            assert entry is not None
+        return str(json.loads(entry.body)[0])
 
     async def step(self, call: ToolCall) -> ToolResult:
-        """The recorded result, or the real one."""
+        """The recorded result, or the real one. Calls made at once are taken in the order of asking."""
         link = f"{self._prefix}\n{call.name}\n{canonical_json(dict(call.arguments))}"
-        self._prefix = hashlib.blake2b(link.encode(), digest_size=12).hexdigest()
-        entry = self._cassette.read(self._prefix)
+        key = hashlib.blake2b(link.encode(), digest_size=12).hexdigest()
+        self._taken.append((call, key))
+        entry = self._cassette.read(key)
         if entry is None:
-            result = await (await self.real()).step(call)
-            self._cassette.write(self._prefix, "", [result.content, result.is_error, result.done])
-        else:
-            result = ToolResult(*json.loads(entry.body))
-        self._taken.append(call)
-        return result
+            await self._catch_up(len(self._taken))
+            entry = self._cassette.read(key)
+            assert entry is not None
+        return ToolResult(*json.loads(entry.body))
 
     async def real(self) -> Environment:
-        """The real environment, brought to the current state.
-
-        Raises:
-            Failure: the world answered a recorded prefix differently than it did before.
-        """
-        if self._real is None:
-            real = await self._start()
-            await real.reset()
-            for call in self._taken:
-                await real.step(call)
+        """The real environment, brought to the current state."""
+        await self._catch_up(len(self._taken))
         assert self._real is not None
         return self._real
 
@@ -142,11 +147,37 @@ class RecordedWorld:
         if self._real is not None:
             await self._real.close()
 
-    async def _start(self) -> Environment:
-        if self._real is not None:
-            raise Failure(Source.ENVIRONMENT, "the world was started twice")
-        self._real = self._make()
-        return self._real
+    async def _catch_up(self, count: int) -> None:
+        """Play the first ``count`` calls in the real environment, as far as it has not seen them."""
+        async with self._turn:
+            if self._broken:
+                raise Failure(Source.ENVIRONMENT, "the world broke before")
+            self._broken = True  # until this is over: a step that was cut off leaves no known state
+            if self._real is None:
+                self._real = self._make()
+                self._agree(_START, [await self._real.reset()])
+            while self._played < count:
+                call, key = self._taken[self._played]
+                try:
+                    result = await self._real.step(call)
+                except ToolError as error:
+                    result = ToolResult(str(error), is_error=True)
+                self._agree(key, [result.content, result.is_error, result.done])
+                self._played += 1
+            self._broken = False
+
+    def _agree(self, key: str, seen: list[str | bool]) -> None:
+        """Record what the real world said, or hold it to what it said before."""
+        entry = self._cassette.read(key)
+        if entry is None:
+            self._cassette.write(key, "", seen)
+        elif json.loads(entry.body) != seen:
+            when = f"after {self._played} calls" if key != _START else "at the start"
+            raise Failure(Source.ENVIRONMENT, f"{when} the world says {seen[0]!r:.200}, not what was recorded")
+
+    @property
+    def _prefix(self) -> str:
+        return self._taken[-1][1] if self._taken else _START
 
     def recorded_score(self, answer: str) -> Score | None:
         """The score of this final prefix and answer, if it is known."""
@@ -155,12 +186,8 @@ class RecordedWorld:
 
     def record_score(self, answer: str, score: Score) -> None:
         """Keep a score."""
-        fields: dict[str, Any] = {
-            "passed": score.passed,
-            "reward": score.reward,
-            "explanation": score.explanation,
-        }
-        self._cassette.write(self._score_key(answer), "", fields)
+        judged = {"passed": score.passed, "reward": score.reward, "explanation": score.explanation}
+        self._cassette.write(self._score_key(answer), "", judged)
 
     def _score_key(self, answer: str) -> str:
         return f"score:{self._prefix}:{hashlib.blake2b(answer.encode(), digest_size=8).hexdigest()}"

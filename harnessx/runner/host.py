@@ -65,7 +65,9 @@ class Host:
     ) -> None:
         self.record = record
         self.failure: Exception | None = None
-        """What this side refused or broke with in the current step; only this may be an infra error."""
+        """What this side refused or broke with in the current step; only this may be an infra error.
+
+        A world that broke stays broken, whatever the other side does next."""
         self.done = False
         self._models, self._environment, self._limits = models, environment, limits
         self._seed, self._tape, self._origin = seed, tape, origin
@@ -117,18 +119,26 @@ class Host:
         """
         if self._environment is None or self.done:
             return ToolResult("The episode is over." if self.done else "There is no environment.", True)
+        if self.failure is not None and self.world_lost:
+            raise self.failure
         try:
             with _WORLD:
                 try:
                     result = await self._environment.step(call)
                 except ToolError as error:
                     result = ToolResult(str(error), is_error=True)
+                result.content.encode()  # what cannot be stored is found here, where it comes from
         except HarnessxError as error:
             self.failure = self.failure or error
             raise
         self.done = self.done or result.done
         self._step.calls.append(ToolExchange(call, result.content, result.is_error))
         return result
+
+    @property
+    def world_lost(self) -> bool:
+        """Whether the environment broke."""
+        return isinstance(self.failure, Failure) and self.failure.source is Source.ENVIRONMENT
 
     def finish(self) -> None:
         """Close the last step and settle the totals."""
@@ -156,7 +166,8 @@ class Host:
 
     def _begin_step(self) -> None:
         self._flush()
-        self.failure = None
+        if not self.world_lost:
+            self.failure = None
         self._steps += 1
         self._step = Step(self._steps)
 
@@ -191,7 +202,8 @@ class Host:
         if n:
             context = CallContext(self._seed, self.record.task_id, self.record.attempt, path, n)
         response = await self._ask(request, context)
-        tape.put(key, self._origin, response)
+        with _MODEL:
+            tape.put(key, self._origin, response)
         return response, key, False
 
     async def _ask(self, request: ModelRequest, context: CallContext) -> ModelResponse:

@@ -1,7 +1,7 @@
 """How a harness's own code is kept apart, and the host's end of a worker.
 
 ``process``: a plain child process with an empty environment, no inherited handle and an empty working
-folder. That separates memory, keys and crashes; it is no wall against code that means harm.
+folder of its own. That separates memory, keys and crashes; it is no wall against code that means harm.
 ``inprocess``: beside the host, for harnesses made of built-in parts only. ``none`` is the same for
 any harness, and every report says so.
 """
@@ -11,24 +11,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from harnessx.errors import Failure, HarnessxError, Source, StopReason, UserError
+from harnessx.errors import Failure, HarnessxError, Source, StopReason, UserError, boundary
 from harnessx.harness import HarnessConfig
 from harnessx.loop import Ending, Episode, RunLoop
 from harnessx.messages import ModelRequest, ToolCall
 from harnessx.runner.host import Host
-from harnessx.runner.wire import VERSION, Channel, Frame, RequestReader, WireError, error_to_json
+from harnessx.runner.wire import VERSION, Channel, Frame, RequestReader, WireError, error_to_json, read_call
 from harnessx.runner.worker import episode_to_json, failure_from
 
 Isolation: TypeAlias = Literal["auto", "bubblewrap", "landlock", "docker", "process", "inprocess", "none"]
 AVAILABLE = ("process", "inprocess", "none")
+MAX_IN_FLIGHT = 256
+"""Frames of one worker that may wait for an answer."""
 
 
 def resolve_isolation(name: str) -> str:
@@ -59,48 +63,63 @@ class Workers:
         self._zygote: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._home: tempfile.TemporaryDirectory[str] | None = None
-        self._lock = asyncio.Lock()
 
     async def execute(self, harness: HarnessConfig, episode: Episode, host: Host) -> Ending:
         """Run the untrusted side of one rollout (an `Execute`).
 
         Raises:
-            Failure: the worker died, stalled or talked nonsense (source ``worker``).
+            Failure: the worker died, stalled or talked nonsense (source ``worker``); no worker could be
+                had (source ``sandbox``, and then it is the host's failure too).
         """
         if self._isolation == "none":
             return await RunLoop(harness, episode, host, allow_assets=True).run()
         if self._isolation == "inprocess" or not harness.has_code:
             return await RunLoop(harness, episode, host).run()
-        sock, pid = await self._fork()
-        return await _Supervisor(host, pid, self._stall_s).run(sock, harness, episode)
+        try:
+            with boundary(Source.SANDBOX):
+                sock, pid, home = await self._fork()
+        except Failure as failure:
+            host.failure = failure
+            raise
+        try:
+            return await _Supervisor(host, pid, self._stall_s).run(sock, harness, episode)
+        finally:
+            shutil.rmtree(home, ignore_errors=True)
 
-    async def _fork(self) -> tuple[socket.socket, int]:
-        async with self._lock:
-            if self._zygote is None or self._zygote.poll() is not None:
-                self._start()
-            assert self._control is not None
-            ours, theirs = socket.socketpair()
+    async def _fork(self) -> tuple[socket.socket, int, Path]:
+        """A new worker: the socket to it, its pid, its folder."""
+        if self._zygote is None or self._zygote.poll() is not None:
+            self._start()
+        assert self._control is not None
+        assert self._home is not None
+        home = Path(self._home.name)
+        ours, theirs = socket.socketpair()
+        try:
             with theirs:
                 socket.send_fds(self._control, [b"fork"], [theirs.fileno()])
-            answer = await asyncio.get_running_loop().sock_recv(self._control, 4)
+            ours.setblocking(False)
+            answer = await asyncio.get_running_loop().sock_recv(ours, 4)
             if len(answer) < 4:
                 raise Failure(Source.SANDBOX, "the process that forks workers died")
-            return ours, int.from_bytes(answer, "big")
+        except BaseException:  # a cancelled wait included: the worker sees its socket close, and ends
+            ours.close()
+            raise
+        pid = int.from_bytes(answer, "big")
+        return ours, pid, home / str(pid)
 
     def _start(self) -> None:
         self.close()
         self._home = tempfile.TemporaryDirectory(prefix="worker-")
         ours, theirs = socket.socketpair()
-        ours.setblocking(False)
         with theirs:
             self._zygote = subprocess.Popen(
-                [sys.executable, "-I", "-B", "-m", "harnessx.runner.worker", str(theirs.fileno())],
-                env={},
+                # isolated like -I, but with one hash seed: sets have the same order in every worker
+                [sys.executable, "-P", "-s", "-B", "-m", "harnessx.runner.worker", str(theirs.fileno())],
+                env={"PYTHONHASHSEED": "0"},
                 cwd=self._home.name,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
             )
         self._control = ours
 
@@ -157,7 +176,7 @@ class _Supervisor:
                 request, path = self._reader.read(frame)
                 self._serve(frame["id"], self._complete(request, path))
             case "call":
-                self._serve(frame["id"], self._call(ToolCall.from_json(frame["call"])))
+                self._serve(frame["id"], self._call(read_call(frame["call"])))
             case "end":
                 answer, claims = frame["answer"], frame["claims"]
                 if not isinstance(answer, str) or not isinstance(claims, dict):
@@ -169,11 +188,12 @@ class _Supervisor:
                 raise WireError(f"unknown type {other!r}")
 
     def _on_close(self, reason: str) -> None:
-        if not self._ending.done():
-            said = f"said {reason}" if reason else "ended before its rollout did"
-            self._ending.set_exception(Failure(Source.WORKER, f"the worker {said}"))
+        self._fail(f"sent {reason}" if reason else "ended before its rollout did")
 
     def _serve(self, ident: object, work: Coroutine[Any, Any, Frame]) -> None:
+        if len(self._serving) >= MAX_IN_FLIGHT:
+            work.close()
+            raise WireError(f"more than {MAX_IN_FLIGHT} frames at once")
         self._relax()
         task = asyncio.ensure_future(self._reply(ident, work))
         self._serving.add(task)
@@ -194,11 +214,11 @@ class _Supervisor:
     async def _reply(self, ident: object, work: Coroutine[Any, Any, Frame]) -> None:
         assert self._channel is not None
         try:
-            answer = await work
+            self._channel.send({"t": "ok", "id": ident, **await work})
         except HarnessxError as error:  # the host keeps its own failure; the worker is told and unwinds
             self._channel.send({"t": "error", "id": ident, "error": error_to_json(error)})
-        else:
-            self._channel.send({"t": "ok", "id": ident, **answer})
+        except Exception as error:  # noqa: BLE001  (no order of a worker may go unanswered)
+            self._fail(f"asked for what cannot be served ({type(error).__name__}: {error})")
 
     def _expect(self) -> None:
         self._relax()
@@ -210,6 +230,8 @@ class _Supervisor:
             self._watch = None
 
     def _stalled(self) -> None:
+        self._fail(f"said nothing for {self._stall_s:g} s")
+
+    def _fail(self, what: str) -> None:
         if not self._ending.done():
-            message = f"the worker said nothing for {self._stall_s:g} s"
-            self._ending.set_exception(Failure(Source.WORKER, message))
+            self._ending.set_exception(Failure(Source.WORKER, f"the worker {what}"))

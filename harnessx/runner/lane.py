@@ -15,10 +15,11 @@ import os
 import socket
 import sys
 import traceback
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from harnessx.errors import Failure, Outcome, Source, UserError
+from harnessx.errors import Failure, Outcome, Source, UserError, boundary
 from harnessx.harness import HarnessConfig
 from harnessx.model_config import ModelConfig, Models
 from harnessx.runner.cassette import Cassette, Entry, RecordedVerifier, RecordedWorld, ResponseTape
@@ -33,6 +34,8 @@ from harnessx.trajectory import Trajectory
 
 FLUSH_S = 0.05
 INFRA_RETRIES = 2
+MAX_LANE_FRAME = 1 << 30
+"""Bytes of one frame between pool and lane: a job brings all that was recorded of its task."""
 
 
 def create_benchmark(spec: Mapping[str, Any]) -> Benchmark:
@@ -62,17 +65,15 @@ class Lane:
         self._fresh: list[tuple[str, Entry]] = []
         self._flushing: asyncio.TimerHandle | None = None
         self._jobs: set[asyncio.Task[None]] = set()
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """Jobs of one scope run one after the other: what a later one replays does not depend on luck."""
         self._persist = True
 
     def on_frame(self, frame: Frame) -> None:
         """Take an order from the pool."""
         match frame["t"]:
             case "init":
-                self._benchmark = create_benchmark(frame["benchmark"])
-                config = ModelConfig.from_json(frame["model"])
-                self._models, self._model_digest = Models(config), config.digest
-                self._workers = Workers(frame["isolation"])
-                self._seed, self._persist = frame["seed"], frame["persist"]
+                self._init(frame)
             case "harness":
                 self._harnesses[frame["digest"]] = HarnessConfig.from_json(frame["harness"])
             case "job":
@@ -81,21 +82,48 @@ class Lane:
                 task.add_done_callback(lambda done: self._ended(frame["id"], done))
 
     def on_close(self, reason: str) -> None:
-        """The pool is gone."""
+        """The pool is gone, or does not speak our language."""
+        if reason:
+            sys.stderr.write(f"harnessx.runner.lane: {reason}\n")
         self.closed.set()
+
+    def _init(self, frame: Frame) -> None:
+        """Make benchmark and models. What cannot be made here cannot be made at a second try either."""
+        assert self.channel is not None
+        try:
+            self._benchmark = create_benchmark(frame["benchmark"])
+            config = ModelConfig.from_json(frame["model"])
+            self._models, self._model_digest = Models(config), config.digest
+        except Exception as error:  # noqa: BLE001  (the boundary of the process: the pool is told)
+            said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            self.channel.send({"t": "unable", "error": said})
+            return
+        self._workers = Workers(frame["isolation"])
+        self._seed, self._persist = frame["seed"], frame["persist"]
 
     def _ended(self, ident: int, job: asyncio.Task[None]) -> None:
         """A job that raised is a defect of ours, and ends the run instead of hanging it."""
         self._jobs.discard(job)
-        error = None if job.cancelled() else job.exception()
-        if error is not None and self.channel is not None:
-            text = "".join(traceback.format_exception(error))
+        if job.cancelled() or self.channel is None:
+            return
+        error = job.exception()
+        if error is None:
+            self.channel.send({"t": "done", "id": ident})
+        else:
+            text = "".join(traceback.format_exception(error)).encode(errors="replace").decode()
             self.channel.send({"t": "broken", "id": ident, "error": text})
 
     async def _job(self, frame: Frame) -> None:
+        scope = frame["scope"]
+        tape = self._cassette(self._tapes, scope, frame["tape"])
+        async with self._turns[scope]:
+            await self._arms(frame, tape)
+        if not frame["keep_tape"]:
+            self._tapes.pop(scope, None)
+
+    async def _arms(self, frame: Frame, tape: Cassette) -> None:
         assert self.channel is not None
         task = Task(frame["task"]["prompt"], frame["task"]["id"], frame["task"]["cluster"])
-        tape = self._cassette(self._tapes, frame["scope"], frame["tape"])
         for index, arm in enumerate(frame["arms"]):
             rollout = Rollout(
                 self._harnesses[arm["harness"]],
@@ -118,14 +146,13 @@ class Lane:
                     "trajectory": text,
                 }
             )
-        if not frame["keep_tape"]:
-            self._tapes.pop(frame["scope"], None)
 
     async def _rollout(self, rollout: Rollout, tape: Cassette, frame: Frame) -> Trajectory:
         """One rollout; what the world broke is tried again."""
         for retry in itertools.count():
             try:
-                environment, verifier = self._world(rollout, frame.get("world", ()))
+                with boundary(Source.ENVIRONMENT):
+                    environment, verifier = self._world(rollout, frame.get("world", ()))
             except Failure as failure:
                 record = Trajectory(rollout.task.id, rollout.attempt, rollout.harness.digest, error=str(failure))
             else:
@@ -212,7 +239,7 @@ def summarize(record: Trajectory, key: str) -> RolloutResult:
 async def serve(sock: socket.socket) -> None:
     """Serve jobs until the pool closes the socket."""
     lane = Lane()
-    lane.channel = await Channel.over(sock, lane.on_frame, lane.on_close)
+    lane.channel = await Channel.over(sock, lane.on_frame, lane.on_close, MAX_LANE_FRAME)
     try:
         await lane.closed.wait()
     finally:

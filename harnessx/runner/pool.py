@@ -8,7 +8,9 @@ handed to the store as they happen, so a killed run repeats only what was unfini
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -23,11 +25,13 @@ from harnessx.model_config import ModelConfig
 from harnessx.runner.cassette import Entry
 from harnessx.runner.isolation import resolve_isolation
 from harnessx.runner.jobs import Job, RolloutResult, rollout_key
-from harnessx.runner.lane import create_benchmark
+from harnessx.runner.lane import MAX_LANE_FRAME, create_benchmark
 from harnessx.runner.wire import Channel, Frame
 from harnessx.tasks import Benchmark
 
 MAX_LANE_DEATHS = 3
+"""A lane may die this often without finishing a job in between."""
+EXIT_S = 2.0
 
 
 class Drained(HarnessxError):
@@ -73,7 +77,8 @@ class PoolConfig:
     lanes: int = 0
     concurrency: int = 10
     persist: bool = True
-    """Whether responses are stored; a free and deterministic model can be asked again instead."""
+    """Whether recordings are stored. A free and deterministic model can be asked again instead: outcomes
+    stay the same, and a resumed run counts more calls as made."""
 
 
 @dataclass(slots=True)
@@ -188,8 +193,6 @@ class Pool:
             return
         text = self._shelf.trajectory(key) if entry.job.trajectories else None
         if text is not None or not entry.job.trajectories:
-            import json
-
             entry.results[index] = RolloutResult.from_json(json.loads(body))
             entry.trajectories[index] = text
 
@@ -217,37 +220,43 @@ class Pool:
             return []
         if remember:
             known.add(scope)
+        else:
+            known.discard(scope)
         return [(e.key, e.origin, e.body) for e in self._shelf.recordings(scope)]
 
     def on_frame(self, frame: Frame) -> int | None:
-        """Take a lane's report; the id of the job it finished, if it did."""
-        if frame["t"] == "recorded":
-            if self._shelf is not None:
-                self._shelf.put_recordings(
-                    {scope: [Entry(*row) for row in rows] for scope, rows in frame["scopes"].items()}
-                )
-            return None
-        entry = self._pending.get(frame["id"])
-        if frame["t"] == "broken":
-            if entry is not None and not entry.finished.done():
+        """Take a lane's report; the id of the job that is over with it, if one is.
+
+        Raises:
+            HarnessxError: the shelf does not take what the lane has made.
+        """
+        match frame["t"]:
+            case "recorded":
+                if self._shelf is not None:
+                    scopes = frame["scopes"].items()
+                    self._shelf.put_recordings({scope: [Entry(*row) for row in rows] for scope, rows in scopes})
+                return None
+            case "arm":
+                self._take(frame)
+                return None
+        ident = int(frame["id"])
+        entry = self._pending.pop(ident, None)
+        if entry is not None and not entry.finished.done():
+            if frame["t"] == "broken":
                 entry.finished.set_exception(RunnerBroken(f"a lane could not run its job:\n{frame['error']}"))
-            return int(frame["id"])
+            else:
+                entry.finished.set_result(None)
+        return ident
+
+    def _take(self, frame: Frame) -> None:
+        """A finished rollout: kept, also if nobody waits for it any more."""
         result = RolloutResult.from_json(frame["result"])
         if self._shelf is not None and not result.missing:
-            import json
-
             self._shelf.put_rollout(result.key, json.dumps(frame["result"], sort_keys=True), frame["trajectory"])
-        if entry is None:
-            return None
-        index = entry.sent[frame["index"]]
-        entry.results[index], entry.trajectories[index] = result, frame["trajectory"]
-        if any(r is None for r in entry.results):
-            return None
-        if not entry.finished.done():
-            entry.finished.set_result(None)
-        ident = int(frame["id"])
-        self._pending.pop(ident, None)
-        return ident
+        entry = self._pending.get(frame["id"])
+        if entry is not None:
+            index = entry.sent[frame["index"]]
+            entry.results[index], entry.trajectories[index] = result, frame["trajectory"]
 
 
 class _LaneProcess:
@@ -263,6 +272,7 @@ class _LaneProcess:
         self._told: set[str] = set()
         self._known: set[str] = set()
         self._deaths = 0
+        self._error: BaseException | None = None
         self._closed = False
         self._draining = False
 
@@ -271,11 +281,27 @@ class _LaneProcess:
         if self._draining:
             entry.finished.set_exception(Drained("stopped on request"))
             return
+        if self._error is not None:
+            entry.finished.set_exception(self._error)
+            return
         self._queue.append((ident, entry))
         if self._channel is not None:
             self._feed()
         elif self._starting is None:
-            self._starting = asyncio.ensure_future(self._start())
+            self._begin()
+
+    def _begin(self) -> None:
+        self._starting = asyncio.ensure_future(self._start())
+        self._starting.add_done_callback(self._started)
+
+    def _started(self, start: asyncio.Task[None]) -> None:
+        if start is self._starting:
+            self._starting = None
+        error = None if start.cancelled() else start.exception()
+        if isinstance(error, OSError):
+            error = UserError(f"cannot start runner lane {self._index}: {error}")
+        if error is not None:
+            self._fail(error)
 
     async def _start(self) -> None:
         ours, theirs = socket.socketpair()
@@ -286,7 +312,7 @@ class _LaneProcess:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        channel = await Channel.over(ours, self._on_frame, self._on_close)
+        channel = await Channel.over(ours, self._on_frame, self._on_close, MAX_LANE_FRAME)
         config = self._pool.config
         channel.send(
             {
@@ -300,7 +326,7 @@ class _LaneProcess:
         )
         self._told.clear()
         self._known.clear()
-        self._channel, self._starting = channel, None
+        self._channel = channel
         self._feed()
 
     def _feed(self) -> None:
@@ -317,8 +343,16 @@ class _LaneProcess:
             self._channel.send(self._pool.job_frame(ident, entry, self._known))
 
     def _on_frame(self, frame: Frame) -> None:
-        finished = self._pool.on_frame(frame)
+        if frame["t"] == "unable":
+            self._fail(UserError(f"a runner lane cannot start: {frame['error']}"))
+            return
+        try:
+            finished = self._pool.on_frame(frame)
+        except HarnessxError as error:
+            self._fail(error)
+            return
         if finished is not None:
+            self._deaths = 0
             self._running.pop(finished, None)
             self._feed()
 
@@ -326,19 +360,39 @@ class _LaneProcess:
         self._channel = None
         if self._closed:
             return
+        code = self._reap()
         self._deaths += 1
-        lost = list(self._running.items())
-        self._running.clear()
         if self._deaths > MAX_LANE_DEATHS:
-            code = self._process.wait() if self._process is not None else None
-            error = UserError(f"runner lane {self._index} died {self._deaths} times (exit {code}; {reason})")
-            for _, entry in [*lost, *self._queue]:
-                if not entry.finished.done():
-                    entry.finished.set_exception(error)
+            how = f"exit {code}" if code >= 0 else signal.Signals(-code).name
+            said = f", {reason}" if reason else ""
+            self._fail(UserError(f"runner lane {self._index} died {self._deaths} times in a row ({how}{said})"))
             return
-        self._queue[:0] = lost
+        for _, entry in self._running.items():
+            entry.sent = [i for i in entry.sent if entry.results[i] is None]
+        self._queue[:0] = self._running.items()
+        self._running.clear()
         if self._queue:
-            self._starting = asyncio.ensure_future(self._start())
+            self._begin()
+
+    def _fail(self, error: BaseException) -> None:
+        """Nothing that waits for this lane can be had, now or later."""
+        self._error = error
+        waiting = [*self._running.values(), *(entry for _, entry in self._queue)]
+        self._running.clear()
+        self._queue.clear()
+        for entry in waiting:
+            if not entry.finished.done():
+                entry.finished.set_exception(error)
+        self.close()
+
+    def _reap(self) -> int:
+        """The exit code of the process, which is over or will be."""
+        assert self._process is not None
+        try:
+            return self._process.wait(EXIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
 
     def drain(self) -> None:
         """Drop the queue; jobs in flight finish."""

@@ -19,6 +19,7 @@ from harnessx.errors import (
 )
 from harnessx.harness import HarnessConfig
 from harnessx.loop import Ending, Episode, RunLoop
+from harnessx.messages import canonical_json
 from harnessx.model_config import Models
 from harnessx.runner.host import Host, Recorder, Tape
 from harnessx.tasks import Environment, Task, Verifier
@@ -115,6 +116,8 @@ async def _run(rollout: Rollout, models: Models, environment: Environment | None
             with boundary(Source.WORKER):
                 ending = await execute(rollout.harness, episode, host)
         record.stop_reason = _stop_reason(ending, host)
+        with boundary(Source.WORKER, "answer and claims"):
+            canonical_json([ending.answer, dict(ending.claims)]).encode()
         record.answer, record.claims = ending.answer, ending.claims
     except TimeoutError:
         record.stop_reason = StopReason.WALL_LIMIT
@@ -132,8 +135,10 @@ def _stop_reason(ending: Ending, host: Host) -> StopReason:
     """Why the run ended: what this side knows, then what the other side may say of itself.
 
     Raises:
-        Failure: it says what cannot be.
+        Failure: the world broke, or the other side says what cannot be.
     """
+    if host.failure is not None and host.world_lost:
+        raise host.failure
     if host.done:
         return StopReason.ENVIRONMENT_DONE
     if isinstance(host.failure, LimitReached):

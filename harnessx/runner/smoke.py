@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import os
 import random
 import sys
 import tempfile
@@ -73,14 +74,17 @@ def _context(harness: HarnessConfig) -> Context:
 
 
 def main() -> None:
-    """Entry point of the process."""
+    """Entry point of the process. What the tests print goes to standard error."""
     order = json.load(sys.stdin)
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
     try:
         count = run_smoke(HarnessConfig.from_json(order["harness"]), order["tests"])
         answer = {"ok": True, "tests": count, "error": ""}
-    except Exception as error:  # noqa: BLE001  (whatever it raises is the finding)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  (whatever it raises is the finding)
         answer = {"ok": False, "tests": 0, "error": f"{type(error).__name__}: {error}"[:500]}
-    sys.stdout.write(json.dumps(answer))
+    with out:
+        out.write(json.dumps(answer))
 
 
 if __name__ == "__main__":

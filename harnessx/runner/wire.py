@@ -4,6 +4,10 @@ A frame is a 4-byte big-endian length and a JSON object with a ``t`` (type). A m
 request is "the first ``keep`` messages of the previous request of this path, then ``add``, then
 ``tail`` for this request only"; system prompt and tools cross when they change. So a step costs
 O(new content) on the wire. Nothing is ever unpickled or imported.
+
+Whatever arrives is checked here, once: size, depth and encoding of a frame, the type of every field of
+a request. What passes can be hashed, stored and written down; what does not is a `WireError`, and ends
+the connection.
 """
 
 from __future__ import annotations
@@ -15,13 +19,23 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from harnessx.errors import Failure, LimitReached, ModelFailure, Source, StopReason, ToolError
-from harnessx.messages import Conversation, Message, ModelRequest, ToolSchema
+from harnessx.messages import Conversation, Message, ModelRequest, Part, ToolCall, ToolSchema, json_encoder
 
-VERSION = 1
+VERSION = 2
 MAX_FRAME = 32 * 1024 * 1024
+"""Bytes a worker may send at once."""
+MAX_DEPTH = 100
+"""Levels of nesting in a frame: far below where encoders give up."""
+MAX_PATHS = 64
+"""Callers within one rollout."""
+SAMPLING = frozenset(
+    "temperature top_p top_k max_tokens stop seed presence_penalty frequency_penalty reasoning_effort".split()
+)
+"""What a harness may set for a request. Where the request goes, and with which key, is the host's alone."""
 Frame: TypeAlias = dict[str, Any]
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_encode = json_encoder()
+_ROLES = ("system", "user", "assistant", "tool")
 
 
 class WireError(Exception):
@@ -38,24 +52,32 @@ class Channel(asyncio.Protocol):
     """Frames over a stream socket.
 
     Args:
-        on_frame: called with each frame.
+        on_frame: called with each frame; a `WireError`, `KeyError`, `TypeError` or `ValueError` that it
+            raises means the frame was malformed.
         on_close: called once, with the reason ('' for a clean end).
+        limit: bytes of the longest frame that is accepted.
     """
 
-    def __init__(self, on_frame: Callable[[Frame], None], on_close: Callable[[str], None]) -> None:
-        self._on_frame, self._on_close = on_frame, on_close
+    def __init__(
+        self, on_frame: Callable[[Frame], None], on_close: Callable[[str], None], limit: int = MAX_FRAME
+    ) -> None:
+        self._on_frame, self._on_close, self._limit = on_frame, on_close, limit
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
         self._broken = ""
 
     @classmethod
     async def over(
-        cls, sock: socket.socket, on_frame: Callable[[Frame], None], on_close: Callable[[str], None]
+        cls,
+        sock: socket.socket,
+        on_frame: Callable[[Frame], None],
+        on_close: Callable[[str], None],
+        limit: int = MAX_FRAME,
     ) -> Channel:
         """A channel on a connected socket, which it then owns."""
         sock.setblocking(False)
         loop = asyncio.get_running_loop()
-        _, channel = await loop.create_connection(lambda: cls(on_frame, on_close), sock=sock)
+        _, channel = await loop.create_connection(lambda: cls(on_frame, on_close, limit), sock=sock)
         return channel
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -63,28 +85,32 @@ class Channel(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
+        if self._broken:
+            return
         buffer = self._buffer
         buffer += data
         start, size = 0, len(buffer)
         while size - start >= 4:
             length = int.from_bytes(buffer[start : start + 4], "big")
-            if length > MAX_FRAME:
-                return self._break(f"a frame of {length} bytes (at most {MAX_FRAME})")
+            if length > self._limit:
+                self._break(f"a frame of {length} bytes (at most {self._limit})")
+                return
             if size - start - 4 < length:
                 break
-            try:
-                frame = json.loads(buffer[start + 4 : start + 4 + length])
-            except (ValueError, RecursionError) as error:
-                return self._break(f"a frame that is not JSON ({error})")
-            if not isinstance(frame, dict) or not isinstance(frame.get("t"), str):
-                return self._break("a frame without a type")
+            body = bytes(buffer[start + 4 : start + 4 + length])
             start += 4 + length
+            kind = "?"
             try:
+                frame = unpack(body)
+                kind = frame["t"]
                 self._on_frame(frame)
-            except (WireError, KeyError, TypeError, ValueError) as error:
-                return self._break(f"a malformed {frame['t']!r} frame ({type(error).__name__}: {error})")
+            except WireError as error:
+                self._break(str(error))
+                return
+            except (KeyError, TypeError, ValueError, RecursionError) as error:
+                self._break(f"a malformed {kind!r} frame ({type(error).__name__}: {error})")
+                return
         del buffer[:start]
-        return None
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._on_close(self._broken or (str(exc) if exc else ""))
@@ -99,10 +125,39 @@ class Channel(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
-    def _break(self, reason: str) -> None:
-        self._broken = reason
+    def abort(self) -> None:
+        """Close at once; what was queued is lost."""
         if self._transport is not None:
             self._transport.abort()
+
+    def _break(self, reason: str) -> None:
+        self._broken = reason
+        self.abort()
+
+
+def unpack(body: bytes) -> Frame:
+    """The frame in ``body``.
+
+    Raises:
+        WireError: not a JSON object with a type, nested too deeply, or text that no encoding can hold.
+    """
+    try:
+        frame = json.loads(body.decode())
+        if b"\\u" in body:  # the one way in for half a surrogate pair, which nothing can store
+            _encode(frame).encode()
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"a frame that is not JSON ({error})") from error
+    if not isinstance(frame, dict) or not isinstance(frame.get("t"), str):
+        raise WireError("a frame without a type")
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and not _fits(frame, MAX_DEPTH):
+        raise WireError(f"a frame nested more than {MAX_DEPTH} deep")
+    return frame
+
+
+def _fits(value: object, depth: int) -> bool:
+    if isinstance(value, dict):
+        value = list(value.values())
+    return not isinstance(value, list) or (depth > 0 and all(_fits(item, depth - 1) for item in value))
 
 
 class RequestWriter:
@@ -144,24 +199,69 @@ class RequestReader:
         Raises:
             WireError: a delta against nothing, or fields of wrong types.
         """
-        path, keep = frame["path"], frame["keep"]
+        path, keep = _text(frame["path"]), frame["keep"]
         before = self._log.get(path)
         if before is None:
+            if len(self._log) == MAX_PATHS:
+                raise WireError(f"more than {MAX_PATHS} paths")
             before = Conversation()
         if not isinstance(keep, int) or not 0 <= keep <= len(before):
             raise WireError(f"keep={keep!r} of {len(before)} messages")
-        added = [Message.from_json(m) for m in frame["add"]]
+        added = [_message(m) for m in frame["add"]]
         log = before.prefix(keep).append(*added) if added or keep != len(before) else before
         self._log[path] = log
         if "system" in frame:
             self._system[path] = _text(frame["system"])
         if "tools" in frame:
-            tools = (ToolSchema(_text(t["name"]), _text(t["description"]), t["parameters"]) for t in frame["tools"])
-            self._tools[path] = tuple(tools)
-        tail = [Message.from_json(m) for m in frame.get("tail", ())]
+            self._tools[path] = tuple(_schema(t) for t in frame["tools"])
+        tail = [_message(m) for m in frame.get("tail", ())]
         messages = log.with_tail(*tail) if tail else log
-        system, tools_now = self._system[path], self._tools[path]
-        return ModelRequest(system, messages, tools_now, _text(frame["role"]), frame.get("sampling")), path
+        system, tools = self._system[path], self._tools[path]
+        return ModelRequest(system, messages, tools, _text(frame["role"]), _sampling(frame.get("sampling"))), path
+
+
+def read_call(data: Mapping[str, Any]) -> ToolCall:
+    """A tool call of the side that is not trusted.
+
+    Raises:
+        WireError, KeyError, TypeError, ValueError: fields missing, or of wrong types.
+    """
+    call = ToolCall(_text(data["id"]), _text(data["name"]), data["arguments"], data.get("raw"))
+    if not isinstance(call.arguments, dict) or not (call.raw is None or isinstance(call.raw, str)):
+        raise WireError(f"a call of {call.name!r} with arguments that are no object")
+    return call
+
+
+def _message(data: Mapping[str, Any]) -> Message:
+    content, ident, extra = data["content"], data.get("tool_call_id"), data.get("extra")
+    if data["role"] not in _ROLES:
+        raise WireError(f"a message of role {data['role']!r}")
+    if not (ident is None or isinstance(ident, str)) or not (extra is None or isinstance(extra, dict)):
+        raise WireError("a message with a tool_call_id or extra of a wrong type")
+    if not isinstance(content, str):
+        content = tuple(_part(part) for part in content)
+    calls = data.get("tool_calls")
+    return Message(data["role"], content, tuple(map(read_call, calls)) if calls else (), ident, extra)
+
+
+def _part(data: Mapping[str, Any]) -> Part:
+    if data["kind"] not in ("text", "image", "file"):
+        raise WireError(f"content of kind {data['kind']!r}")
+    return Part(data["kind"], *(_text(data.get(name, "")) for name in ("text", "sha256", "media_type")))
+
+
+def _schema(data: Mapping[str, Any]) -> ToolSchema:
+    if not isinstance(data["parameters"], dict):
+        raise WireError("a tool whose parameters are no object")
+    return ToolSchema(_text(data["name"]), _text(data["description"]), data["parameters"])
+
+
+def _sampling(data: object) -> dict[str, Any] | None:
+    if data is None:
+        return None
+    if not isinstance(data, dict) or not data.keys() <= SAMPLING:
+        raise WireError(f"sampling {data!r}; a harness may set {', '.join(sorted(SAMPLING))}")
+    return data
 
 
 def _text(value: object) -> str:
@@ -178,11 +278,16 @@ def error_to_json(error: BaseException) -> Frame:
         case ToolError():
             return {"kind": "tool", "message": str(error)}
         case ModelFailure():
-            return {"kind": "model", "message": str(error), "transient": error.transient}
+            return {"kind": "model", "message": unprefixed(error), "transient": error.transient}
         case Failure():
-            return {"kind": "failure", "source": error.source.value, "message": str(error)}
+            return {"kind": "failure", "source": error.source.value, "message": unprefixed(error)}
         case _:
             return {"kind": "other", "message": f"{type(error).__name__}: {error}"}
+
+
+def unprefixed(failure: Failure) -> str:
+    """What a failure says, without its source: a `Failure` made from it says the same again."""
+    return str(failure).removeprefix(f"{failure.source}: ")
 
 
 def error_from_json(data: Frame) -> Exception:

@@ -1,30 +1,36 @@
 """The untrusted side: one process per rollout, forked from a pre-imported zygote.
 
-``python -I -m harnessx.runner.worker FD`` is the zygote. It has an empty environment and no handle
-but its control socket; for each socket it receives there it forks a child, which runs one rollout's
-loop over that socket and exits. Zygote and children die with their parents.
+``python -P -s -m harnessx.runner.worker FD`` is the zygote. It has an empty environment and no handle
+but its control socket; for each socket it receives there it forks a child, answers on that socket with
+the child's pid (4 bytes), and forgets both. The child runs one rollout's loop over the socket, in a
+folder of its own, and exits. Zygote and children die with their parents.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import gc
 import itertools
 import os
+import random
 import signal
 import socket
 import sys
+import tempfile
 from typing import Any
 
-from harnessx.errors import ContractViolation, Failure, HarnessInvalid, HarnessxError, Source
+from harnessx.errors import ContractViolation, Failure, Outcome, Source
 from harnessx.harness import HarnessConfig
 from harnessx.loop import Episode, RunLoop
 from harnessx.messages import ModelRequest, ModelResponse, ToolCall, ToolSchema
-from harnessx.runner.wire import VERSION, Channel, Frame, RequestWriter, WireError, error_from_json
+from harnessx.runner.wire import VERSION, Channel, Frame, RequestWriter, WireError, error_from_json, unprefixed
 from harnessx.tasks import ToolResult
 
 _PR_SET_PDEATHSIG = 1
+MAX_MESSAGE = 2000
+"""Characters of an error that cross the wire."""
 
 
 class WirePort:
@@ -83,40 +89,38 @@ async def run_worker(sock: socket.socket) -> None:
     try:
         harness = HarnessConfig.from_json(started["harness"])
         episode = episode_from_json(started["episode"])
+        random.seed(f"{episode.seed}/{episode.task_id}/{episode.attempt}")
         ending = await RunLoop(harness, episode, port, allow_assets=True).run()
+        stop, claims = ending.stop_reason.value, dict(ending.claims)
+        port.channel.send({"t": "end", "stop": stop, "answer": ending.answer, "claims": claims})
     except Exception as error:  # noqa: BLE001  (the boundary of the process: the host is told)
         port.channel.send({"t": "failed", **_confession(error)})
-    else:
-        port.channel.send(
-            {
-                "t": "end",
-                "stop": ending.stop_reason.value,
-                "answer": ending.answer,
-                "claims": dict(ending.claims),
-            }
-        )
-    port.channel.close()
-    await asyncio.sleep(0)
+    port.channel.close()  # on_close ends the process once everything is sent
+    await asyncio.Event().wait()
 
 
 def _confession(error: Exception) -> dict[str, Any]:
     if isinstance(error, ContractViolation):
-        return {"kind": "contract", "at": [error.processor, error.hook, error.field], "message": str(error)}
-    if isinstance(error, HarnessInvalid):
-        return {"kind": "invalid", "message": str(error)}
+        at = [error.processor, error.hook, error.field, error.detail]
+        return {"kind": "contract", "at": [_sayable(part) for part in at]}
     if isinstance(error, Failure):
-        return {"kind": "failure", "message": str(error)}
-    kind = "other" if isinstance(error, HarnessxError) else "crash"
-    return {"kind": kind, "message": f"{type(error).__name__}: {error}"}
+        return {"kind": "failure", "source": error.source.value, "message": _sayable(unprefixed(error))}
+    return {"kind": "failure", "source": "worker", "message": _sayable(f"{type(error).__name__}: {error}")}
+
+
+def _sayable(text: str) -> str:
+    """``text`` as it can be sent: half a surrogate pair has no encoding."""
+    return text[:MAX_MESSAGE].encode(errors="replace").decode()
 
 
 def failure_from(frame: Frame) -> Exception:
     """The host's reading of a ``failed`` frame: always the harness's fault, never the world's."""
-    message = str(frame.get("message", ""))[:2000]
-    if frame.get("kind") == "contract":
-        processor, hook, field = (str(part)[:200] for part in frame["at"])
-        return ContractViolation(processor, hook, field)
-    return Failure(Source.PROCESSOR, message)
+    if frame["kind"] == "contract":
+        processor, hook, field, detail = (str(part)[:MAX_MESSAGE] for part in frame["at"])
+        return ContractViolation(processor, hook, field, detail)
+    source = Source(frame["source"])
+    blamed = source if source.outcome is Outcome.HARNESS_ERROR else Source.PROCESSOR
+    return Failure(blamed, str(frame["message"])[:MAX_MESSAGE])
 
 
 def episode_to_json(episode: Episode) -> Frame:
@@ -144,9 +148,10 @@ def die_with_parent() -> None:
 
 
 def zygote(control: socket.socket) -> None:
-    """Fork one child per socket received on ``control``, until it closes; answer each with the pid."""
+    """Fork one child per socket received on ``control``, until it closes."""
     import harnessx.processors  # noqa: F401  (pre-imported once, shared by every child)
 
+    os.environ.clear()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     gc.collect()
     gc.freeze()
@@ -158,14 +163,20 @@ def zygote(control: socket.socket) -> None:
         if pid == 0:
             control.close()
             _child(socket.socket(fileno=fds[0]))
+        with contextlib.suppress(OSError):  # nobody waits for it any more
+            os.write(fds[0], pid.to_bytes(4, "big"))
         os.close(fds[0])
-        control.sendall(pid.to_bytes(4, "big"))
 
 
 def _child(sock: socket.socket) -> None:
     try:
         os.setsid()
         die_with_parent()
+        os.dup2(1, 2)  # the zygote may complain on the terminal, a harness may not
+        home = os.path.abspath(str(os.getpid()))  # the host removes it
+        os.mkdir(home, 0o700)
+        os.chdir(home)
+        tempfile.tempdir = home
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         asyncio.run(run_worker(sock))
     finally:

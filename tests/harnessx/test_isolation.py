@@ -1,0 +1,91 @@
+"""One setting, the same names everywhere; where a harness's own code may run, and where not."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+
+import pytest
+from loop_drive import Accept, World, harness
+
+from harnessx.errors import Outcome, StopReason, UserError
+from harnessx.harness import HarnessConfig, Limits, Slots
+from harnessx.hooks import Hook
+from harnessx.model_config import ModelConfig, Models
+from harnessx.models.scripted import Scripted
+from harnessx.processors import SystemPrompt
+from harnessx.runner.isolation import Workers, resolve_isolation
+from harnessx.runner.rollout import Rollout, run_rollout
+from harnessx.tasks import Task
+
+OWN_CODE = harness("import os\nself.ctx.claims['pid'] = os.getpid()\nyield event", Hook.TASK_START)
+BUILT_IN = HarnessConfig([SystemPrompt(text="Speak.")])
+
+
+async def rollout(workers: Workers, harness: HarnessConfig):
+    models = Models(ModelConfig(Scripted(["done"])))
+    return await run_rollout(Rollout(harness, Task("Hi.", "t")), models, World(), Accept(), execute=workers.execute)
+
+
+def test_an_unknown_isolation_lists_the_names_there_are():
+    with pytest.raises(UserError, match=r"'jail'.*auto, bubblewrap, landlock, docker, process, inprocess, none"):
+        resolve_isolation("jail")
+
+
+def test_an_isolation_that_is_not_there_is_no_silent_weaker_one():
+    with pytest.raises(UserError, match="docker is not available here"):
+        resolve_isolation("docker")
+
+
+def test_auto_separates():
+    assert resolve_isolation("auto") not in ("none", "inprocess")
+
+
+async def test_inprocess_runs_built_in_parts_and_refuses_code():
+    workers = Workers("inprocess")
+    assert (await rollout(workers, BUILT_IN)).passed
+    refused = await rollout(workers, OWN_CODE)
+    assert refused.outcome is Outcome.HARNESS_ERROR
+    assert "runs only in a worker process" in refused.error
+
+
+async def test_none_runs_code_beside_the_host():
+    record = await rollout(Workers("none"), OWN_CODE)
+    assert record.claims["pid"] == os.getpid()
+
+
+async def test_process_runs_code_in_a_process_of_its_own_each_time():
+    workers = Workers("process")
+    pids = {(await rollout(workers, OWN_CODE)).claims["pid"] for _ in range(3)}
+    workers.close()
+    assert len(pids) == 3
+    assert os.getpid() not in pids
+
+
+async def test_a_killed_zygote_is_replaced():
+    workers = Workers("process")
+    await rollout(workers, OWN_CODE)
+    os.kill(workers._zygote.pid, signal.SIGKILL)
+    workers._zygote.wait()
+    assert (await rollout(workers, OWN_CODE)).passed
+    workers.close()
+
+
+async def test_where_no_worker_can_be_had_the_harness_is_not_to_blame(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    workers = Workers("process")
+    record = await rollout(workers, OWN_CODE)
+    workers.close()
+    assert (record.outcome, record.stop_reason) == (Outcome.INFRA_ERROR, StopReason.ERROR)
+
+
+async def test_a_rollout_cut_off_while_its_worker_is_made_leaves_the_next_one_alone():
+    workers = Workers("process")
+    hurried = OWN_CODE.set_slot("limits.wall_s", 0.001)
+    assert hurried.slots == Slots(limits=Limits(wall_s=0.001))
+    records = await asyncio.gather(*(rollout(workers, h) for h in (hurried, OWN_CODE) * 5))
+    workers.close()
+    assert [r.stop_reason for r in records] == [StopReason.WALL_LIMIT, StopReason.FINISHED] * 5
+    assert len({r.claims["pid"] for r in records[1::2]}) == 5
