@@ -17,15 +17,18 @@ def summary_table(summary: Summary) -> Group:
     from rich.table import Table
     from rich.text import Text
 
-    scores = Table(box=None, padding=(0, 3, 0, 0))
-    scores.add_column("split")
-    for name in ("baseline", "final", "peak", "final − baseline", "tasks"):
+    # A rate and its interval stand on two lines, so that the table fits 80 columns.
+    scores = Table(box=None, padding=(0, 2, 0, 0))
+    scores.add_column("split", no_wrap=True)
+    for name in ("baseline", "final", "peak", "difference", "tasks"):
         scores.add_column(name, justify="right", no_wrap=True)
     for name, split in summary.splits.items():
         rates = (split.baseline, split.final, split.peak)
         n = next((notation.count(rate.n) for rate in rates if rate is not None), notation.UNSCORED)
         style = "bold" if name == "sealed" else ""
-        scores.add_row(name, *map(notation.rate, rates), notation.gain(split.difference), n, style=style)
+        cells = [f"{notation.percent(rate)}\n{notation.bounds(rate)}" for rate in rates]
+        gain = f"{notation.points(split.difference)}\n{notation.point_bounds(split.difference)}"
+        scores.add_row(name, *cells, gain, n, style=style)
     shipped = summary.having(Decision.SHIP)
     lines = [Text(f"{len(shipped)} of {len(summary.candidates)} edits shipped in {summary.rounds} rounds", "bold")]
     lines += [Text(f"  {c.id}  {c.title} ({', '.join(c.bucket)})") for c in shipped]

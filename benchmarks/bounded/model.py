@@ -45,7 +45,7 @@ class Bounded:
         size = self._size(request)
         belief = perceive(request)
         text, action = self._answer(belief, call, size)
-        used = Usage(size // 4, len(text) // 4 + 12)
+        used = Usage(size // 4, len(text) // 4 + 12, 0, 0.0)
         if action is None:
             return ModelResponse(text, (), used, self.name)
         return ModelResponse(text, (action,), used, self.name, "tool_calls")
