@@ -131,7 +131,9 @@ def _confirmation(settings: Settings, evaluator: Evaluator) -> Confirmation:
     kind = Spending if gate.ledger == "spending" else Elond
     ledger: Ledger = kind(gate.alpha, settings.decisions)
     draws = Draws(evaluator.tasks["validation"], settings.seed)
-    return Confirmation(evaluator, ledger, draws, cap=gate.cap, batch=gate.batch, run_cap=gate.run_cap, mei=gate.mei)
+    return Confirmation(
+        evaluator, ledger, draws, cap=gate.cap, batch=gate.batch, run_cap=gate.run_cap, mei=gate.mei, slack=gate.slack
+    )
 
 
 def _spent(settings: Settings, meter: Meter) -> str:

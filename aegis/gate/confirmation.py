@@ -7,6 +7,7 @@ incumbent batch serves all candidates. The attempts are never used again.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -84,6 +85,7 @@ class Confirmation:
 
     Args:
         cap: pairs per candidate; batch: pairs between barriers; run_cap: pairs drawn in the whole run.
+        mei, slack: when a `PairedTest` gives up.
     """
 
     def __init__(
@@ -96,9 +98,11 @@ class Confirmation:
         batch: int,
         run_cap: int,
         mei: float,
+        slack: float = math.inf,
     ) -> None:
         self._evaluator, self._ledger, self._draws = evaluator, ledger, draws
-        self._cap, self._batch, self._run_cap, self._mei = cap, batch, run_cap, mei
+        self._cap, self._batch, self._run_cap = cap, batch, run_cap
+        self._mei, self._slack = mei, slack
 
     @property
     def exhausted(self) -> str:
@@ -111,7 +115,7 @@ class Confirmation:
 
     def open(self, candidate: Candidate) -> Trial:
         """A trial at the ledger's next level."""
-        return Trial(candidate, PairedTest(self._ledger.open(), cap=self._cap, mei=self._mei))
+        return Trial(candidate, PairedTest(self._ledger.open(), cap=self._cap, mei=self._mei, slack=self._slack))
 
     async def run(self, incumbent: HarnessConfig, trials: Sequence[Trial]) -> Trial | None:
         """Draw and score until a trial ships (returned) or none is open.

@@ -45,7 +45,10 @@ class PairedTest:
     2. fewer than ``min_pairs`` drawn: go on;
     3. E ≥ 1/alpha: ship;
     4. futility against "μ ≥ ``mei``" reaches 10: reject;
-    5. ``cap`` pairs drawn: undecided.
+    5. E is off its course, log E < log(1/alpha) · (pairs / cap − ``slack``): undecided;
+    6. ``cap`` pairs drawn: undecided.
+
+    When to give up a test is free to choose: stopping early as undecided never ships anything.
 
     A pair may be missing (an infra error after the first divergence). Shipping would have to hold both
     without it and with it as the candidate's failure; the second never exceeds the first, so E is the
@@ -55,12 +58,21 @@ class PairedTest:
     same level and a higher cap, as long as both harnesses, the model and the tasks are unchanged.
     """
 
-    def __init__(self, alpha: float, *, cap: int, min_pairs: int = 1, look_every: int = 1, mei: float = MEI) -> None:
+    def __init__(
+        self,
+        alpha: float,
+        *,
+        cap: int,
+        min_pairs: int = 1,
+        look_every: int = 1,
+        mei: float = MEI,
+        slack: float = math.inf,
+    ) -> None:
         if not 0 < alpha < 1:
             raise ValueError(f"an error level lies in (0, 1), not {alpha}")
         if look_every < 1 or cap < 1 or cap % look_every:
             raise ValueError(f"a cap of {cap} pairs is no whole number of looks every {look_every} pairs")
-        self.alpha, self.mei = alpha, mei
+        self.alpha, self.mei, self.slack = alpha, mei, slack
         self.cap, self.min_pairs, self.look_every = cap, min_pairs, look_every
         self.trace: list[Look] = []
         self.verdict: Verdict | None = None
@@ -116,6 +128,8 @@ class PairedTest:
             self._end(Verdict.SHIP, f"E = {look.e_value:.4g} ≥ {1 / self.alpha:.4g} after {look.pairs} pairs")
         elif look.futility >= self._futility.stop:
             self._end(Verdict.REJECT, f"no gain of {100 * self.mei:g} points after {look.pairs} pairs")
+        elif math.log(max(look.e_value, 1e-300)) < -math.log(self.alpha) * (look.pairs / self.cap - self.slack):
+            self._end(Verdict.UNDECIDED, f"off course: E = {look.e_value:.4g} after {look.pairs} of {self.cap} pairs")
         elif look.pairs >= self.cap:
             self._end(Verdict.UNDECIDED, f"cap of {self.cap} pairs reached with E = {look.e_value:.4g}")
 

@@ -170,7 +170,7 @@ class Pool:
         finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         count = len(job.arms)
         keys = [self.key(job, arm) for arm in job.arms]
-        lane = zlib.crc32(job.task.id.encode()) % len(self._lanes)
+        lane = self._lane_of(job)
         entry = _Pending(job, keys, [None] * count, [None] * count, finished, lane)
         if on_result is not None:
             finished.add_done_callback(
@@ -186,6 +186,12 @@ class Pool:
         self._pending[ident] = entry
         self._lanes[lane].enqueue(ident, entry)
         return entry
+
+    def _lane_of(self, job: Job) -> int:
+        """The task's own lane, where its tape or world is in memory; else the one with the least to do."""
+        if job.keep_tape or self.benchmark.recorded:
+            return zlib.crc32(job.task.id.encode()) % len(self._lanes)
+        return min(range(len(self._lanes)), key=lambda index: self._lanes[index].load)
 
     def _recall(self, entry: _Pending, index: int, key: str) -> None:
         body = self._shelf.rollout(key) if self._shelf is not None else None
@@ -275,6 +281,11 @@ class _LaneProcess:
         self._error: BaseException | None = None
         self._closed = False
         self._draining = False
+
+    @property
+    def load(self) -> int:
+        """Jobs waiting or running."""
+        return len(self._queue) + len(self._running)
 
     def enqueue(self, ident: int, entry: _Pending) -> None:
         """Add a job; it starts when one of the lane's places is free."""

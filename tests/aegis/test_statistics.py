@@ -539,3 +539,16 @@ def test_nothing_is_estimated_from_nothing(estimate):
 def test_an_interval_is_a_value():
     assert Interval(0.5, 0.4, 0.6, 10) == Interval(0.5, 0.4, 0.6, 10)
     assert len({Interval(0.5, 0.4, 0.6, 10), Interval(0.5, 0.4, 0.6, 10)}) == 1
+
+
+def test_a_test_off_its_course_is_given_up_as_undecided_and_never_ships():
+    test = PairedTest(0.05, cap=100, slack=0.2, mei=0.001)
+    while test.verdict is None:
+        test.update(True, True)
+    assert (test.verdict, test.trace[-1].pairs) == (Verdict.UNDECIDED, 21)
+    assert "off course" in test.reason
+
+    patient = PairedTest(0.05, cap=100, mei=0.001)
+    while patient.verdict is None:
+        patient.update(True, True)
+    assert patient.trace[-1].pairs == 100

@@ -142,7 +142,8 @@ class Catalog:
     def _exploration(self, brief: Brief, rng: random.Random, picked: list[list[Choice]]) -> list[Choice]:
         """As many levers as a package may have, drawn uniformly."""
         scene = Scene(brief.incumbent, brief.digest.failing, brief.trajectories)
-        levers = list(self.levers)
+        taken = {lever.name for package in picked for lever, _ in package}
+        levers = [lever for lever in self.levers if lever.name not in taken]
         rng.shuffle(levers)
         size = rng.randint(1, PACKAGE)
         package: list[Choice] = []
