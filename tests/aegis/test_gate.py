@@ -10,10 +10,10 @@ from evolve_drive import SMALL, candidates, code, edit, evolved, good_code, inse
 from aegis.candidate import Candidate, Proposal
 from aegis.evaluator import Evaluation
 from aegis.gate.approval import Approval, Risk, risk
-from aegis.gate.policy import MAX_SOURCE, findings_in
 from aegis.gate.screen import wider_limits
 from aegis.gate.seesaw import seesaw
 from aegis.gate.smoke import Smoke
+from aegis.gate.source import MAX_SOURCE, findings_in
 from aegis.manifest import Manifest, Signature
 from aegis.record import Bucket, Prediction
 from harnessx.algebra import Edit
