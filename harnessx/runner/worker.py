@@ -149,9 +149,8 @@ def die_with_parent() -> None:
 
 def zygote(control: socket.socket) -> None:
     """Fork one child per socket received on ``control``, until it closes."""
-    import harnessx.processors  # noqa: F401  (pre-imported once, shared by every child)
-
     os.environ.clear()
+    asyncio.run(_rehearse())
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     gc.collect()
     gc.freeze()
@@ -166,6 +165,14 @@ def zygote(control: socket.socket) -> None:
         with contextlib.suppress(OSError):  # nobody waits for it any more
             os.write(fds[0], pid.to_bytes(4, "big"))
         os.close(fds[0])
+
+
+async def _rehearse() -> None:
+    """Start a loop that nobody runs: what this imports and caches, every child shares."""
+    from harnessx.processors import SystemPrompt
+
+    harness = HarnessConfig.from_json(HarnessConfig([SystemPrompt(text="nothing")]).to_json())
+    RunLoop(harness, Episode("", ""), WirePort(), allow_assets=True)
 
 
 def _child(sock: socket.socket) -> None:

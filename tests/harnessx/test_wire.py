@@ -201,7 +201,7 @@ ATTACKS = {
 
 @pytest.fixture(scope="module")
 def workers():
-    crew = Workers("process", stall_s=10)
+    crew = Workers("process", stall_s=60)
     yield crew
     crew.close()
 
@@ -216,7 +216,7 @@ async def test_nonsense_on_the_wire_is_a_harness_error_at_once(workers, attack):
     assert bad.error
     assert bad.to_jsonl().encode()
     assert good.passed
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30  # the watchdog would have taken 60
 
 
 async def test_a_role_that_nobody_serves_is_the_harness_error_of_who_asked(workers):

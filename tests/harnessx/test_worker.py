@@ -26,7 +26,7 @@ GOOD = code("yield event.remind('be kind')", BEFORE)
 
 @pytest.fixture(scope="module")
 def workers():
-    crew = Workers("process", stall_s=10)
+    crew = Workers("process", stall_s=60)
     yield crew
     crew.close()
 
@@ -73,7 +73,7 @@ async def test_its_folder_is_empty_its_own_and_gone_afterwards(workers):
 
 
 async def test_the_folder_of_a_killed_worker_is_gone_too(tmp_path):
-    workers = Workers("process", stall_s=0.3)
+    workers = Workers("process", stall_s=2.0)
     seen = tmp_path / "cwd"
     record = await rollout(
         workers,
@@ -176,25 +176,25 @@ async def test_a_broken_contract_names_processor_hook_and_field(workers):
     "loop", ["while True: pass", "while True: await asyncio.sleep(0)", "await asyncio.Event().wait()"]
 )
 async def test_an_endless_loop_is_killed_alone(loop):
-    workers = Workers("process", stall_s=1.0)
+    workers = Workers("process", stall_s=2.0)
     started = time.monotonic()
     stuck, *others = await asyncio.gather(
         rollout(workers, code(f"{loop}\nyield event", BEFORE)), *(rollout(workers, GOOD) for _ in range(5))
     )
     workers.close()
     assert stuck.outcome is Outcome.HARNESS_ERROR
-    assert "said nothing for 1 s" in stuck.error
+    assert "said nothing for 2 s" in stuck.error
     assert all(other.passed for other in others)
-    assert time.monotonic() - started < 8
+    assert time.monotonic() - started < 20
 
 
 async def test_waiting_for_a_slow_host_is_no_stalling():
     class Slow(Scripted):
         async def complete(self, request, context) -> ModelResponse:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(2.0)
             return await super().complete(request, context)
 
-    workers = Workers("process", stall_s=0.6)
+    workers = Workers("process", stall_s=1.5)
     record = await rollout(workers, GOOD, models=ModelConfig(Slow(["done"])))
     workers.close()
     assert record.passed
