@@ -12,14 +12,19 @@ from harnessx.errors import UserError
 
 def evaluate(config: dict[str, Any]) -> float | None:
     """Print the score (and the paired difference, second minus first); returns the last mean."""
+    from aegis.evaluator import SPLITS
+    from aegis.settings import one_of, whole
     from aegis.statistics import Interval, paired_difference
     from aegis.views import notation
 
     names = config["harness"] if isinstance(config["harness"], list) else [config["harness"]]
     if not 1 <= len(names) <= 2:
         raise UserError(f"harness takes one or two harnesses, not {len(names)}")
-    if not isinstance(config["attempts"], int) or config["attempts"] < 1:
-        raise UserError(f"attempts={config['attempts']!r} must be a positive whole number")
+    whole("attempts", config["attempts"])
+    one_of("split", config["split"], SPLITS)
+    one_of("json", config["json"], (True, False))
+    if config["limit"] is not None:
+        whole("limit", config["limit"])
     evaluations, meter = asyncio.run(_measure(config, names))
     seed = config["seed"]
     rows: dict[str, Interval | None] = {
@@ -55,8 +60,10 @@ async def _measure(config: dict[str, Any], names: list[str | None]) -> Any:
     pool = Pool(pool_config(config))
     harnesses = [load_harness(name, pool.benchmark) for name in names]
     split = config["split"]
-    limit = config["limit"] or config["benchmark"]["splits"].get(split, 100)
+    limit = config["limit"] if config["limit"] is not None else config["benchmark"]["splits"][split]
     tasks = {split: pool.benchmark.tasks(split, limit)}
+    if config["limit"] is not None and len(tasks[split]) < limit:
+        raise UserError(f"{split} has {len(tasks[split])} tasks; set limit to at most that")
     async with pool:
         evaluator = Evaluator(pool, tasks)
         evaluations = [await evaluator.evaluate(h, split, config["attempts"]) for h in harnesses]

@@ -123,6 +123,12 @@ class Gate:
         self, standing: list[Candidate], screenings: dict[str, Screening], rulings: dict[str, Ruling]
     ) -> list[Candidate]:
         config = self.config
+        for candidate in standing:
+            seen = screenings[candidate.id]
+            if not seen.attempts:
+                reason = f"none of its screened attempts could be run: {seen.error}"
+                rulings[candidate.id] = Ruling(candidate, Decision.NOT_TESTED, "effect", reason, seen)
+        standing = [c for c in standing if screenings[c.id].attempts]
         checks: list[Check] = [
             Effect(screenings, veto=config.veto),
             CostMatched(screenings, max_token_ratio=config.max_token_ratio, allow_budget=config.allow_budget),

@@ -22,7 +22,8 @@ from harnessx.runner.jobs import Job, RolloutResult
 class Screening:
     """A candidate beside its incumbent on the same cached attempts.
 
-    ``net`` is attempts gained minus lost; ``scope`` the tasks whose requests diverged;
+    ``attempts`` are those that both could run; ``net`` is attempts gained minus lost; ``scope`` the tasks
+    whose requests diverged; ``error`` the first crash, else what kept an attempt from being run;
     ``token_ratio`` the candidate's tokens over the incumbent's, over all attempts.
     """
 
@@ -63,6 +64,7 @@ def _summary(candidate: str, pairs: Sequence[tuple[RolloutResult, RolloutResult]
     diverged = [(a, b) for a, b in both if a.requests != b.requests]
     tokens = sum(a.tokens for a, _ in both), sum(b.tokens for _, b in both)
     crashes = [b for _, b in both if b.outcome is Outcome.HARNESS_ERROR]
+    broken = [*crashes, *(r for pair in pairs for r in pair if r.missing)]
     return Screening(
         candidate=candidate,
         attempts=len(both),
@@ -72,7 +74,7 @@ def _summary(candidate: str, pairs: Sequence[tuple[RolloutResult, RolloutResult]
         scope=tuple(dict.fromkeys(b.task_id for _, b in diverged)),
         crashed=len(crashes),
         token_ratio=tokens[1] / tokens[0] if tokens[0] else 1.0,
-        error=crashes[0].error if crashes else "",
+        error=broken[0].error if broken else "",
     )
 
 

@@ -25,6 +25,7 @@ SMALL = (
     "gate.decisions=4",
     "gate.veto=6",
     "gate.max_token_ratio=3",
+    "gate.slack=99",
     "runner.lanes=1",
 )
 """Enough for an edit that adds the missing procedures to ship after some 20 pairs."""
