@@ -29,11 +29,11 @@ class GateConfig:
     rule: str = "paired"
     alpha: float = 0.05
     ledger: str = "spending"
-    cap: int = 400
-    batch: int = 24
-    run_cap: int = 4000
+    cap: int = 480
+    batch: int = 32
+    run_cap: int = 4800
     mei: float = 0.03
-    slack: float = 0.5
+    slack: float = 0.6
     max_trials: int = 3
     """Candidates that may be confirmed at once; the best screened go first."""
     smoke_s: float = 30.0
@@ -177,6 +177,7 @@ class Gate:
                 )
             else:
                 incumbent = shipped.candidate.harness
+                rulings[shipped.candidate.id] = rulings.pop(shipped.candidate.id)  # rulings keep the order of ships
             waiting = await _sieve(_rebased(trials, incumbent, rulings, screenings), checks, rulings, screenings)
         return incumbent
 
