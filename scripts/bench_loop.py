@@ -39,6 +39,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from aegis import provenance
 from harnessx import HarnessConfig, Limits, ModelConfig, Outcome, Slots, Task
 from harnessx.messages import Conversation, Message, ModelRequest, ModelResponse, ToolCall, ToolSchema, Usage
 from harnessx.models.base import CallContext
@@ -241,12 +242,6 @@ def peers(steps: int, repeat: int) -> tuple[dict[str, float], dict[str, str]]:
     return {name: round(value) for name, value in speeds.items()}, versions
 
 
-def commit() -> str | None:
-    """The commit that is measured; None outside a repository."""
-    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    return done.stdout.strip() or None
-
-
 def table(found: dict[str, Any]) -> str:
     """The measurement, for people."""
     rows = [f"{'':24}{'steps/s':>10}{'per CPU s':>12}"]
@@ -273,7 +268,7 @@ def main() -> None:
         one = found["scenarios"]["one"]["steps_per_s"]
         found["ratios"] = {name: round(one / value, 1) for name, value in found["peers"].items()}
         versions |= others
-    found |= {"schema": 1, "commit": commit(), "versions": versions, "cores": os.cpu_count()}
+    found |= {"schema": 1, "commit": provenance.versions().commit, "versions": versions, "cores": os.cpu_count()}
     target = ROOT / "results" / "bench_loop.json"
     target.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=2) if arguments.json else table(found))

@@ -143,7 +143,7 @@ def events(folder: Path) -> Counter[str]:
     for decision in folder.glob("R*/decision.md"):
         text = decision.read_text()
         found["critic: ranking"] += "* ranking: C-" in text
-        found["critic: revised on request"] += "* revised on request: C-" in text
+        found["critic: revised on request"] += " was revised when asked: " in text
     return +found
 
 
