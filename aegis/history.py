@@ -13,15 +13,14 @@ from aegis.record import Bucket, CandidateRecord, Decision
 class Tried:
     """One candidate of the past, as the stages may know it.
 
-    ``screen`` is its net change on cached evolve attempts (tasks gained minus lost), None when it was
-    stopped before; ``solves`` the evolve tasks it solved there that its parent did not.
+    ``screen`` is its net change on cached evolve attempts (gained minus lost), None when it was stopped
+    before.
     """
 
     record: CandidateRecord
     lever: str
     digest: str
     screen: int | None = None
-    screened: int = 0
 
 
 @dataclass(slots=True)

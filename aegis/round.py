@@ -109,11 +109,10 @@ async def run_round(engine: Engine, incumbent: HarnessConfig, number: int) -> Ro
         return this
 
     engine.on_stage(number, "gate")
-    this.report = await engine.gate.check(
-        this.critique.ranking, baseline, incumbent, this.digest.anchors | _anchors(trajectories)
-    )
+    this.report = await engine.gate.check(this.critique.ranking, baseline, incumbent, _anchors(trajectories))
     return this
 
 
 def _anchors(trajectories: Sequence[Trajectory]) -> frozenset[str]:
+    """Every step there is to cite."""
     return frozenset(t.anchor(step.index) for t in trajectories for step in t.steps)

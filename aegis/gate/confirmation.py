@@ -69,7 +69,7 @@ class Trial:
         self.diverged += incumbent.requests != candidate.requests
         self.calls = ArmCalls(_plus(self.calls.incumbent, incumbent), _plus(self.calls.candidate, candidate))
         passed = [None if r.missing else r.passed for r in (incumbent, candidate)]
-        if incumbent.passed is not None and None not in passed:
+        if None not in passed:
             difference = float(candidate.passed) - float(incumbent.passed)
             self.differences.setdefault(incumbent.task_id, []).append(difference)
         self.test.update(*passed)

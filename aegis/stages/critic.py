@@ -75,7 +75,7 @@ def _overlap(candidate: Candidate, brief: Brief) -> str:
     if candidate.manifest.overlap:
         return ""
     incumbent = brief.incumbent
-    hooks = {t.name: t for t in incumbent.traits}
+    present = {t.name: t for t in incumbent.traits}
     touched = []
     for operation in candidate.proposal.edit.operations:
         if isinstance(operation, Replace | SetParam):
@@ -83,7 +83,7 @@ def _overlap(candidate: Candidate, brief: Brief) -> str:
         elif isinstance(operation, Insert):
             traits = traits_of(operation.processor, candidate.harness.assets)
             touched += [
-                n for n, t in hooks.items() if t.dimension == traits.dimension and set(t.hooks) & set(traits.hooks)
+                n for n, t in present.items() if t.dimension == traits.dimension and set(t.hooks) & set(traits.hooks)
             ]
         elif isinstance(operation, SetAsset) and operation.path in incumbent.assets:
             touched.append(operation.path)

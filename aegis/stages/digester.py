@@ -62,11 +62,6 @@ class Digest:
         failing = self.failing
         return sum(bool(t.category and t.excerpts) for t in failing) / len(failing) if failing else 0.0
 
-    @property
-    def anchors(self) -> frozenset[str]:
-        """Every anchor quoted."""
-        return frozenset(e.anchor for t in self.tasks for e in t.excerpts)
-
     def categories(self) -> Counter[str]:
         """Failing tasks by category."""
         return Counter(t.category for t in self.failing)

@@ -68,7 +68,8 @@ class Landscape:
 async def plan(digest: Digest, history: History, meta: MetaAgent) -> Landscape:
     """Survey, then let the meta-agent put the regions in order; regions it leaves out are dropped."""
     regions = {}
-    for category in sorted(digest.categories(), key=lambda c: (-digest.categories()[c], c)):
+    counts = digest.categories()
+    for category in sorted(counts, key=lambda c: (-counts[c], c)):
         tasks = [t for t in digest.failing if t.category == category]
         regions[category] = Region(
             category,
