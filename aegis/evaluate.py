@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aegis.cli import hydra_main
 from harnessx.errors import UserError
+
+if TYPE_CHECKING:
+    from aegis.evaluator import Evaluation, Meter
+    from aegis.statistics import Interval
 
 
 def evaluate(config: dict[str, Any]) -> float | None:
     """Print the score (and the paired difference, second minus first); returns the last mean."""
     from aegis.evaluator import SPLITS
     from aegis.settings import one_of, whole
-    from aegis.statistics import Interval, paired_difference
+    from aegis.statistics import paired_difference
     from aegis.views import notation
 
     names = config["harness"] if isinstance(config["harness"], list) else [config["harness"]]
@@ -52,7 +56,7 @@ def evaluate(config: dict[str, Any]) -> float | None:
     return last.mean if last is not None else None
 
 
-async def _measure(config: dict[str, Any], names: list[str | None]) -> Any:
+async def _measure(config: dict[str, Any], names: list[str | None]) -> tuple[list[Evaluation], Meter]:
     from aegis.evaluator import Evaluator
     from aegis.settings import load_harness, pool_config
     from harnessx.runner.pool import Pool
@@ -70,7 +74,7 @@ async def _measure(config: dict[str, Any], names: list[str | None]) -> Any:
     return evaluations, evaluator.meter
 
 
-def _plain(interval: Any) -> dict[str, float] | None:
+def _plain(interval: Interval | None) -> dict[str, float] | None:
     return None if interval is None else {n: getattr(interval, n) for n in ("mean", "lo", "hi", "n")}
 
 

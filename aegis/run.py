@@ -9,9 +9,8 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from aegis.evaluator import SEALED, SPLITS, Evaluation, Evaluator, Meter
+from aegis.evaluator import EVOLVE, SEALED, SPLITS, VALIDATION, Evaluation, Evaluator, Meter
 from aegis.gate.confirmation import Confirmation, Draws
 from aegis.gate.gate import Gate
 from aegis.history import History
@@ -130,7 +129,7 @@ def _confirmation(settings: Settings, evaluator: Evaluator) -> Confirmation:
     gate = settings.gate
     kind = Spending if gate.ledger == "spending" else Elond
     ledger: Ledger = kind(gate.alpha, settings.decisions)
-    draws = Draws(evaluator.tasks["validation"], settings.seed)
+    draws = Draws(evaluator.tasks[VALIDATION], settings.seed)
     return Confirmation(
         evaluator, ledger, draws, cap=gate.cap, batch=gate.batch, run_cap=gate.run_cap, mei=gate.mei, slack=gate.slack
     )
@@ -156,7 +155,7 @@ async def _final(
     for split in SPLITS:
         if split == SEALED:
             store.audit({"event": "sealed", **{name: h.digest for name, h in harnesses.items()}})
-        attempts = settings.attempts if split == "evolve" else settings.sealed_attempts
+        attempts = settings.attempts if split == EVOLVE else settings.sealed_attempts
         measured: dict[str, Evaluation] = {
             name: await evaluator.evaluate(harness, split, attempts) for name, harness in harnesses.items()
         }
@@ -217,13 +216,8 @@ def _summary(
 def _write_config(store: RunStore, settings: Settings) -> None:
     import yaml
 
-    store.write_text("config.yaml", yaml.safe_dump(_plain(settings.raw), sort_keys=True, allow_unicode=True))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items() if k != "run"}
-    return value
+    config = {name: value for name, value in settings.raw.items() if name != "run"}
+    store.write_text("config.yaml", yaml.safe_dump(config, sort_keys=True, allow_unicode=True))
 
 
 @contextlib.contextmanager

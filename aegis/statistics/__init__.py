@@ -1,8 +1,8 @@
 """The statistics behind "a shipped gain is a real gain".
 
 `PairedTest` decides one candidate at a level that a `Ledger` hands out; both rest on the e-processes
-of `betting`. `DriftDetector` watches the run, `ClusterHarm` the clusters. Estimates and their 95 %
-intervals are in `intervals`: they describe, they never decide.
+of `betting`. Estimates and their 95 % intervals are in `intervals`: they describe, they never decide.
+`DriftDetector` and `ClusterHarm` are there for watching a run and its clusters; no round calls them yet.
 """
 
 from aegis.statistics.betting import (

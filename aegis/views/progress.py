@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Progress:
     """Shows where a run is. A context manager; every method may be called at any rate.
 
-    Counts of `rollouts` belong to the current stage, tokens and dollars to the whole run.
+    The counts of `rollouts` belong to the current stage, its tokens and dollars to the whole run.
 
     Args:
         rounds: how many are planned, where that is known.
@@ -92,8 +92,8 @@ class Progress:
         figures = [
             f"{notation.share(self._passed, self._done)} passed",
             f"{notation.count(self._tokens)} tokens",
+            f"cost {notation.dollars(self._dollars)}",
         ]
-        figures.append(f"cost {notation.dollars(self._dollars)}")
         if calls := self._made + self._replayed:
             replayed = notation.share(self._replayed, calls)
             figures.append(f"{notation.count(calls)} model calls, {replayed} replayed")

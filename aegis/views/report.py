@@ -67,11 +67,7 @@ def _header(run: RunFolder) -> Html:
 
 def _emphasized(text: str) -> list[str]:
     """``*…*`` becomes bold; every piece is escaped by `tag`."""
-    return [tag("b", piece) if odd else piece for piece, odd in _alternate(text.split("*"))]
-
-
-def _alternate(pieces: Sequence[str]) -> list[tuple[str, bool]]:
-    return [(piece, index % 2 == 1) for index, piece in enumerate(pieces)]
+    return [tag("b", piece) if index % 2 else piece for index, piece in enumerate(text.split("*"))]
 
 
 def _headline(run: RunFolder) -> Html | None:
