@@ -9,7 +9,7 @@ from harnessx.errors import HarnessInvalid
 from harnessx.harness import HarnessConfig
 from harnessx.model_config import ModelConfig, Models
 from harnessx.runner.host import Recorder, Tape
-from harnessx.runner.rollout import Execute, Rollout, inprocess, run_rollout
+from harnessx.runner.rollout import Rollout, run_rollout
 from harnessx.tasks import Environment, Task, Verifier
 from harnessx.trajectory import Trajectory
 
@@ -30,7 +30,6 @@ class Agent:
             )
         self.model, self.harness = model, harness
         self._models = Models(model)
-        self._execute: Execute = inprocess
 
     async def run(
         self,
@@ -50,20 +49,12 @@ class Agent:
         """
         task = Task(task) if isinstance(task, str) else task
         rollout = Rollout(self.harness, task, attempt, seed)
-        contents = self.harness.slots.tracer == "full"
         if trajectory is None:
-            return await run_rollout(rollout, self._models, environment, verifier, execute=self._execute, tape=tape)
+            return await run_rollout(rollout, self._models, environment, verifier, tape=tape)
+        contents = self.harness.slots.tracer == "full"
         with _created(Path(trajectory)) as file:
             recorder = Recorder(lambda line: file.write(line.encode()), keep=verifier is not None, contents=contents)
-            return await run_rollout(
-                rollout,
-                self._models,
-                environment,
-                verifier,
-                execute=self._execute,
-                tape=tape,
-                recorder=recorder,
-            )
+            return await run_rollout(rollout, self._models, environment, verifier, tape=tape, recorder=recorder)
 
 
 def _created(path: Path) -> BinaryIO:

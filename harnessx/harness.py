@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from harnessx.errors import HarnessInvalid
 from harnessx.hooks import Hook
 from harnessx.messages import canonical_json, digest_of
-from harnessx.spec import Spec, Traits, traits_of
+from harnessx.spec import Spec, Traits, spec_of, traits_of
 
 if TYPE_CHECKING:
     from harnessx.processor import Processor
@@ -161,8 +161,6 @@ class HarnessConfig:
         slots: Slots | None = None,
         assets: Mapping[str, str] | None = None,
     ) -> None:
-        from harnessx.spec import spec_of
-
         self.slots = slots or Slots()
         self.assets = MappingProxyType(dict(sorted((assets or {}).items())))
         self._digest = ""

@@ -76,6 +76,11 @@ class ToolCall:
             out["raw"] = self.raw
         return out
 
+    def to_chat(self) -> dict[str, Any]:
+        """The call in the chat-completions format: arguments as JSON text, or as they came (``raw``)."""
+        arguments = json.dumps(dict(self.arguments), ensure_ascii=False) if self.raw is None else self.raw
+        return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": arguments}}
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ToolCall:
         """Inverse of `to_json`."""

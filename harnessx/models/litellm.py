@@ -94,10 +94,7 @@ def _message(message: Message) -> dict[str, Any]:
     content = message.content if isinstance(message.content, str) else [_part(p) for p in message.content]
     out: dict[str, Any] = {"role": message.role, "content": content}
     if message.tool_calls:
-        out["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _arguments(call)}}
-            for call in message.tool_calls
-        ]
+        out["tool_calls"] = [call.to_chat() for call in message.tool_calls]
     if message.tool_call_id is not None:
         out["tool_call_id"] = message.tool_call_id
     return out | {k: v for k, v in (message.extra or {}).items() if k in _REPLAYED}
@@ -107,10 +104,6 @@ def _part(part: Part) -> dict[str, Any]:
     if part.kind != "text":
         raise ModelFailure(f"a message holds a {part.kind}, which cannot be sent yet", transient=False)
     return {"type": "text", "text": part.text}
-
-
-def _arguments(call: ToolCall) -> str:
-    return json.dumps(dict(call.arguments), ensure_ascii=False) if call.raw is None else call.raw
 
 
 def _response(litellm: Any, answer: Any, model: str) -> ModelResponse:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,21 +51,10 @@ def chat(system: str, messages: Iterable[Message]) -> list[dict[str, Any]]:
 
 
 def _row(message: Message) -> dict[str, Any]:
-    calls = [
-        {
-            "id": call.id,
-            "type": "function",
-            "function": {
-                "name": call.name,
-                "arguments": json.dumps(dict(call.arguments), ensure_ascii=False) if call.raw is None else call.raw,
-            },
-        }
-        for call in message.tool_calls
-    ]
     return {
         "role": message.role,
         "content": message.text,
-        "tool_calls": calls,
+        "tool_calls": [call.to_chat() for call in message.tool_calls],
         "tool_call_id": message.tool_call_id,
     }
 
