@@ -38,8 +38,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class RolloutResult:
-    """The summary of a finished rollout. ``requests`` is the hash of all requests it made, in order:
-    two arms with equal ``requests`` never diverged."""
+    """The summary of a finished rollout.
+
+    ``requests`` is the hash of all requests it made, in order: two arms with equal ``requests`` never
+    diverged.
+    """
 
     key: str
     task_id: str
@@ -74,12 +77,8 @@ class RolloutResult:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RolloutResult:
         """Inverse of `to_json`."""
-        fields = dict(data)
-        fields["outcome"], fields["stop_reason"] = (
-            Outcome(fields["outcome"]),
-            StopReason(fields["stop_reason"]),
-        )
-        return cls(**fields)
+        outcome, stop_reason = Outcome(data["outcome"]), StopReason(data["stop_reason"])
+        return cls(**{**data, "outcome": outcome, "stop_reason": stop_reason})
 
 
 @functools.cache

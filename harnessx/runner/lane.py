@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import importlib
-import itertools
 import os
 import socket
 import sys
@@ -34,6 +33,7 @@ from harnessx.trajectory import Trajectory
 
 FLUSH_S = 0.05
 INFRA_RETRIES = 2
+"""Further attempts at a rollout that the world broke."""
 MAX_LANE_FRAME = 1 << 30
 """Bytes of one frame between pool and lane: a job brings all that was recorded of its task."""
 
@@ -48,7 +48,7 @@ def create_benchmark(spec: Mapping[str, Any]) -> Benchmark:
     try:
         factory = getattr(importlib.import_module(module), name)
         benchmark: Benchmark = factory(**{k: v for k, v in spec.items() if k != "_target_"})
-    except (ImportError, AttributeError, TypeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise UserError(f"benchmark {spec['_target_']}: {error}") from error
     return benchmark
 
@@ -149,7 +149,7 @@ class Lane:
 
     async def _rollout(self, rollout: Rollout, tape: Cassette, frame: Frame) -> Trajectory:
         """One rollout; what the world broke is tried again."""
-        for retry in itertools.count():
+        for _ in range(1 + INFRA_RETRIES):
             try:
                 with boundary(Source.ENVIRONMENT):
                     environment, verifier = self._world(rollout, frame.get("world", ()))
@@ -165,9 +165,9 @@ class Lane:
                     tape=ResponseTape(tape),
                     recorder=Recorder(),
                 )
-            if record.outcome is not Outcome.INFRA_ERROR or retry >= INFRA_RETRIES:
-                return record
-        raise AssertionError("unreachable")
+            if record.outcome is not Outcome.INFRA_ERROR:
+                break
+        return record
 
     def _world(self, rollout: Rollout, stored: Any) -> tuple[Environment | None, Verifier]:
         benchmark, task = self._benchmark, rollout.task

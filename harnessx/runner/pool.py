@@ -130,7 +130,7 @@ class Pool:
             lane.close()
 
     def key(self, job: Job, harness: HarnessConfig) -> str:
-        """The `RolloutKey` of one arm."""
+        """The `rollout_key` of one arm."""
         return rollout_key(
             harness.digest,
             self._model_digest,
@@ -378,7 +378,7 @@ class _LaneProcess:
             said = f", {reason}" if reason else ""
             self._fail(UserError(f"runner lane {self._index} died {self._deaths} times in a row ({how}{said})"))
             return
-        for _, entry in self._running.items():
+        for entry in self._running.values():
             entry.sent = [i for i in entry.sent if entry.results[i] is None]
         self._queue[:0] = self._running.items()
         self._running.clear()

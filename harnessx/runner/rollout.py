@@ -33,7 +33,8 @@ Execute: TypeAlias = Callable[[HarnessConfig, Episode, Host], Awaitable[Ending]]
 class Rollout:
     """What to run: one harness on one task, once.
 
-    ``seed`` fixes the randomness of processors and offline models; ``key`` is the `RolloutKey` digest.
+    ``seed`` fixes the randomness of processors and offline models; ``key`` is the digest that `rollout_key`
+    gives, ``model`` that of the `ModelConfig`, for the record.
     """
 
     harness: HarnessConfig

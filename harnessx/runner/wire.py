@@ -16,10 +16,10 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 from harnessx.errors import Failure, LimitReached, ModelFailure, Source, StopReason, ToolError
-from harnessx.messages import Conversation, Message, ModelRequest, Part, ToolCall, ToolSchema, json_encoder
+from harnessx.messages import Conversation, Message, ModelRequest, Part, Role, ToolCall, ToolSchema, json_encoder
 
 VERSION = 2
 MAX_FRAME = 32 * 1024 * 1024
@@ -35,7 +35,7 @@ SAMPLING = frozenset(
 Frame: TypeAlias = dict[str, Any]
 
 _encode = json_encoder()
-_ROLES = ("system", "user", "assistant", "tool")
+_ROLES = get_args(Role)
 
 
 class WireError(Exception):
