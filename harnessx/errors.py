@@ -17,7 +17,8 @@ Classification happens where foreign code is called: user code raises plain Pyth
 `boundary` (at processors and the harness's own tools, a ``try`` to the same end) attributes them to the
 `Source` that was running. Some errors cross a boundary unchanged because they already carry their
 meaning: `Interrupt` (a processor halts the loop on purpose), `LimitReached` (a budget is spent), and
-those that name what broke: `Failure`, `ContractViolation` and `HarnessInvalid`. Only what the host itself raised can make a rollout an ``infra_error``.
+those that name what broke: `Failure`, `ContractViolation` and `HarnessInvalid`. Only what the host
+itself raised can make a rollout an ``infra_error``.
 
 `UserError` is for people at a terminal: one line that says what was wrong, where it came from and
 what to do. Command-line entry points print it and exit with code 2.
