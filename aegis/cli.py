@@ -6,7 +6,7 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,6 +17,9 @@ OPTIONS = frozenset(
     """-h --help --hydra-help --version -c --cfg --resolve -p --package -r --run -m --multirun -i --info
     -sc --shell-completion --experimental-rerun""".split()
 )
+
+VALUED = frozenset("-c --cfg -p --package -i --info --experimental-rerun".split())
+"""Options followed by a value."""
 
 
 def fail(message: str) -> NoReturn:
@@ -47,7 +50,7 @@ def hydra_main(name: str, job: Callable[[dict[str, Any]], float | None]) -> None
         except UserError as error:
             fail(str(error))
 
-    sys.argv[1:] = [part for argument in sys.argv[1:] for part in _expand(argument)]
+    sys.argv[1:] = _options_first([part for argument in sys.argv[1:] for part in _expand(argument)])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it would print, and it is said here
     try:
         hydra.main(version_base="1.3", config_path=CONFIGS, config_name=name)(task)()
@@ -71,6 +74,16 @@ def _expand(argument: str) -> Iterator[str]:
     if key.startswith("-") and key not in OPTIONS:
         fail(f"unknown option {argument}; a setting has no dashes: {argument.lstrip('-')}")
     yield argument
+
+
+def _options_first(arguments: Sequence[str]) -> list[str]:
+    """Hydra's parser takes no option after the first setting; a person may."""
+    options: list[str] = []
+    settings: list[str] = []
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        option = argument.startswith("-") or (before in VALUED and "=" not in argument)
+        (options if option else settings).append(argument)
+    return options + settings
 
 
 def _unresolved(error: Exception) -> str:

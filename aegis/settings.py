@@ -24,6 +24,13 @@ SECTIONS = frozenset(
     """seed harness rounds patience candidates attempts sealed_attempts actionability
     budget run benchmark task_model meta gate strategy runner tracking""".split()
 )
+PARTS = (
+    *(f"benchmark.{name}" for name in ("name", "_target_", "splits", *(f"splits.{split}" for split in SPLITS))),
+    *(f"runner.{name}" for name in ("isolation", "lanes", "concurrency", "persist")),
+    *("task_model.main", "meta._target_", "strategy._target_", "tracking.name", "run.dir", "run.resume"),
+    "gate.decisions",
+)
+"""Settings that every run reads one by one."""
 CHANGEABLE = ("rounds", "patience", "budget", "tracking", "run")
 """Settings outside a run's identity, with ``runner.lanes`` and ``runner.concurrency``."""
 
@@ -63,13 +70,12 @@ class Settings:
         Raises:
             UserError: a setting is missing, unknown or out of range.
         """
-        try:
-            settings = cls._read(config)
-        except KeyError as error:
-            raise UserError(f"the setting {error} is missing; --cfg job shows what is set") from error
         unknown = sorted(config.keys() - SECTIONS)
         if unknown:
             raise UserError(f"no setting is called {unknown[0]}; valid: {', '.join(sorted(SECTIONS))}")
+        for path in (*sorted(SECTIONS), *PARTS):
+            _present(config, path)
+        settings = cls._read(config)
         settings._check()
         return settings
 
@@ -127,6 +133,15 @@ class Settings:
         kept = {k: v for k, v in self.raw.items() if k not in CHANGEABLE}
         kept["runner"] = {k: v for k, v in self.raw["runner"].items() if k not in ("lanes", "concurrency")}
         return kept
+
+
+def _present(config: Mapping[str, Any], path: str) -> None:
+    """Refuse a config without the setting ``path``."""
+    value: Any = config
+    for key in path.split("."):
+        if not isinstance(value, Mapping) or key not in value:
+            raise UserError(f"the setting {path} is missing; --cfg job shows what is set")
+        value = value[key]
 
 
 def whole(name: str, value: object, least: int = 1) -> None:

@@ -76,7 +76,7 @@ FIRST_FINDINGS = {
     "dying": (
         code("dying", source("yield event.remind('d')"), "def test_it(build):\n    raise SystemExit\n"),
         "smoke",
-        "the process died or wrote nonsense",
+        "SystemExit",
     ),
     "silent": (code("silent", source("yield event"), PASSES), "effect", "no request changes in 6 cached attempts"),
     "crashing": (
@@ -336,6 +336,12 @@ def test_policy_lets_ordinary_processors_through():
 async def test_a_smoke_test_may_print_and_use_what_it_builds():
     test = "def test_it(build):\n    print('working')\n    assert build('assets/x.py:X').ctx.attempt == 0\n"
     assert await Smoke("process")(with_code(source("yield event"), test)) is None
+
+
+async def test_a_smoke_test_that_ends_its_process_has_not_passed():
+    finding = await Smoke("process")(with_code(source("yield event"), "import os\nos._exit(0)\n"))
+    assert finding is not None
+    assert finding.reason == "the process died or wrote nonsense"
 
 
 async def test_a_component_that_cannot_be_built_fails_the_smoke_check():

@@ -1,0 +1,117 @@
+"""`python -m aegis.evaluate`: one harness scored, two compared in pairs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from evolve_drive import PROCEDURES, run
+
+from benchmarks.household.h0 import harness
+from harnessx.algebra import Edit, Insert, SetAsset
+from harnessx.harness import HarnessConfig
+from harnessx.processors import CurrentState, Instructions
+from harnessx.spec import Spec, spec_of
+
+SMALL = ("split=validation", "limit=12", "runner.lanes=1")
+BETTER = harness()
+for part in (
+    Instructions("Cool things with the fridge. To look at something in the light, hold it and use the desklamp."),
+    CurrentState(observation=False),
+):
+    BETTER = Edit((Insert(spec_of(part)),)).apply(BETTER)
+
+
+def evaluate(*arguments: str) -> dict[str, Any]:
+    done = run(*SMALL, *arguments, "json=true", module="aegis.evaluate")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout.count("\n") == 1
+    return dict(json.loads(done.stdout))
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory):
+    """A harness file, and a bundle with code of its own."""
+    folder = tmp_path_factory.mktemp("bundles")
+    (folder / "better.yaml").write_text(BETTER.to_yaml())
+    code = (SetAsset("assets/p.py", PROCEDURES), Insert(Spec("assets/p.py:Procedures")))
+    Edit(code).apply(harness()).save(folder / "coded")
+    return folder
+
+
+def test_one_harness_has_a_score_with_its_interval():
+    said = evaluate("attempts=2")
+    assert (said["split"], said["difference"], said["rollouts"]) == ("validation", None, 24)
+    score = said["scores"]["1. h0"]
+    assert score["n"] == 12
+    assert 0 < score["lo"] <= score["mean"] <= score["hi"] < 1
+    assert said["tokens"] > 0
+
+
+def test_two_harnesses_are_compared_in_pairs_second_minus_first(bundles):
+    said = evaluate(f"harness=[h0,{bundles / 'better.yaml'}]", "attempts=2")
+    first, second = said["scores"].values()
+    assert said["difference"]["mean"] == pytest.approx(second["mean"] - first["mean"])
+    assert said["difference"]["mean"] > 0
+    back = evaluate(f"harness=[{bundles / 'better.yaml'},h0]", "attempts=2")
+    assert back["difference"]["mean"] == pytest.approx(-said["difference"]["mean"])
+
+
+def test_a_harness_is_no_better_than_itself(bundles):
+    said = evaluate("harness=[h0,h0]")
+    assert said["difference"] == {"mean": 0.0, "lo": 0.0, "hi": 0.0, "n": 12}
+    assert list(said["scores"]) == ["1. h0", "2. h0"]
+    assert said["rollouts"] == 12  # each rollout counts once
+
+
+@pytest.mark.parametrize("form", ["better.yaml", "coded", "coded/harness.yaml"])
+def test_a_harness_is_given_as_a_file_or_as_a_bundle(bundles, form):
+    HarnessConfig.load(bundles / form)
+    said = evaluate(f"harness={bundles / form}", "limit=4")
+    assert said["scores"][f"1. {bundles / form}"]["n"] == 4
+
+
+def test_a_harness_is_given_by_name():
+    assert evaluate("harness=minimal", "limit=2")["scores"]["1. minimal"]["n"] == 2
+
+
+def test_the_table_says_the_same_as_the_json(bundles):
+    named = f"harness=[h0,{bundles / 'better.yaml'}]"
+    said = evaluate(named)
+    done = run(*SMALL, named, module="aegis.evaluate")
+    first, second, difference, cost = done.stdout.splitlines()
+    scores = list(said["scores"].values())
+    assert first.startswith("1. h0")
+    assert f"{100 * scores[0]['mean']:.1f} %" in first
+    assert f"{100 * scores[1]['mean']:.1f} %" in second
+    assert f"{100 * said['difference']['mean']:+.1f}" in difference
+    assert cost.startswith(f"{said['rollouts']} rollouts, ")
+
+
+def test_nothing_is_written(tmp_path):
+    assert run(*SMALL, "limit=1", module="aegis.evaluate", cwd=tmp_path).returncode == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("harness=[h0,h0,h0]", "harness takes one or two harnesses, not 3"),
+        ("harness=nowhere", "no such file or folder, and no bundle; bundles: h0, "),
+        ("split=test", "split='test'; valid: evolve, validation, sealed"),
+        ("limit=0", "limit=0 must be a whole number of at least 1"),
+        ("limit=20000", "household has 10000 tasks in sealed"),
+        ("attempts=0", "attempts=0 must be a whole number of at least 1"),
+        ("json=maybe", "json='maybe'; valid: True, False"),
+        ("benchmark=nowhere", "unknown benchmark=nowhere; valid: alfworld, household"),
+        ("rounds=3", "no setting is called rounds"),
+    ],
+)
+def test_a_mistake_is_one_line(argument, said):
+    done = run("limit=1", argument, module="aegis.evaluate")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert said in done.stderr
