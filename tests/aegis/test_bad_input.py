@@ -13,7 +13,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from aegis.cli import CONFIGS
-from aegis.settings import Settings
+from aegis.settings import Settings, load_harness
+from benchmarks.household import Household
 from benchmarks.household.h0 import harness
 from harnessx.errors import UserError
 
@@ -69,13 +70,7 @@ MISTAKES = {
     # files
     ("harness=nowhere.yaml",): "harness=nowhere.yaml: no such file or folder, and no bundle; bundles: h0, ",
     ("harness=[h0,h0]",): "a run starts from one harness",
-    ("harness=not_yaml.yaml",): "not_yaml.yaml: not YAML",
     ("harness=foreign.yaml",): "foreign target 'os.system'",
-    ("harness=unknown.yaml",): "unknown target 'harnessx.processors.NoSuch'",
-    ("harness=parameter.yaml",): "Instructions: unknown parameter 'txt'; valid: text, asset",
-    ("harness=list.yaml",): "a harness is a mapping",
-    ("harness=format.yaml",): "harness format 9; this version reads format 1",
-    ("harness=empty",): "cannot be read as a harness bundle",
     ("harness=coded", "runner.isolation=inprocess"): "code of its own, which isolation=inprocess does not run",
     ("meta.path=nowhere.yaml",): "meta.path=nowhere.yaml: ",
     ("meta.path=mapping.yaml",): "a list of mappings is expected",
@@ -124,6 +119,28 @@ def test_an_impossible_value_is_named_with_what_is_possible(arguments):
     with pytest.raises(UserError) as error:
         Settings.of(config)
     assert VALUES[arguments] in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("not_yaml.yaml", "not_yaml.yaml: not YAML"),
+        ("unknown.yaml", "unknown target 'harnessx.processors.NoSuch'"),
+        ("parameter.yaml", "Instructions: unknown parameter 'txt'; valid: text, asset"),
+        ("list.yaml", "a harness is a mapping"),
+        ("format.yaml", "harness format 9; this version reads format 1"),
+        ("empty", "cannot be read as a harness bundle"),
+    ],
+)
+def test_a_harness_file_that_is_none_is_named_with_what_is_wrong(tmp_path, monkeypatch, name, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    for file, text in HARNESSES.items():
+        (tmp_path / file).write_text(text)
+    with pytest.raises(UserError) as error:
+        load_harness(name, Household())
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.fixture(scope="module")

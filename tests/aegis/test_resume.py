@@ -190,15 +190,23 @@ def test_resuming_a_finished_run_changes_nothing_and_runs_nothing(whole, tmp_pat
 # --- what a resume may change -------------------------------------------------------------------------
 
 
-@pytest.fixture
-def half(tmp_path, named, whole) -> Driven:
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory, named) -> Path:
     """A run killed when its second round began."""
-    driven = Driven(tmp_path / "half", named)
+    driven = Driven(tmp_path_factory.mktemp("half") / "d", named)
     assert driven.go("stage", 7) == -signal.SIGKILL
+    return driven.run
+
+
+@pytest.fixture
+def half(tmp_path, named, killed) -> Driven:
+    """The same, to go on with."""
+    driven = Driven(tmp_path / "half", named)
+    shutil.copytree(killed, driven.run)
     return driven
 
 
-@pytest.mark.parametrize("changed", [("runner.concurrency=1", "runner.lanes=2"), ("patience=9", "budget.usd=5")])
+@pytest.mark.parametrize("changed", [("runner.concurrency=1", "runner.lanes=2", "patience=9", "budget.usd=5")])
 def test_a_resume_may_change_how_it_works_and_what_it_may_spend(half, whole, changed):
     assert half.go("none", 0, *changed) == 0
     assert lasting(half.run) == lasting(whole.run)
