@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+from aegis.evaluator import EVOLVE
 from aegis.journal import Journal
 from aegis.round import Engine, run_round
 from aegis.strategies.base import Result, Schedule
@@ -16,7 +17,7 @@ class Global:
     name = "global_"
 
     async def run(self, engine: Engine, journal: Journal, baseline: HarnessConfig, schedule: Schedule) -> Result:
-        """Evolve ``baseline``; the peak is the incumbent with the best evolve rate."""
+        """Evolve ``baseline``; the peak is the harness with the best evolve rate, the final one included."""
         incumbent, peak, best = baseline, baseline, -1.0
         for number in itertools.count(1):
             this = await run_round(engine, incumbent, number)
@@ -26,5 +27,6 @@ class Global:
             engine.history.idle = 0 if this.successor != incumbent else engine.history.idle + 1
             incumbent = this.successor
             if stopped := schedule.ends(number, engine.history.idle):
-                return Result(incumbent, peak, stopped)
+                final = await engine.evaluator.evaluate(incumbent, EVOLVE, engine.attempts)
+                return Result(incumbent, incumbent if final.mean > best else peak, stopped)
         raise AssertionError("unreachable")
