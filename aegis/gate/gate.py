@@ -34,7 +34,7 @@ class GateConfig:
     run_cap: int = 4800
     mei: float = 0.03
     slack: float = 0.6
-    max_trials: int = 2
+    max_trials: int = 3
     """Candidates that may be confirmed at once; the best screened go first."""
     smoke_s: float = 30.0
     """Seconds that the smoke test of a candidate may take."""

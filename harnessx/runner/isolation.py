@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Coroutine
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -27,7 +29,7 @@ from harnessx.loop import Ending, Episode, RunLoop
 from harnessx.messages import ModelRequest, ToolCall
 from harnessx.runner.host import Host
 from harnessx.runner.wire import VERSION, Channel, Frame, RequestReader, WireError, error_to_json, read_call
-from harnessx.runner.worker import episode_to_json, failure_from
+from harnessx.runner.worker import PREPARED, episode_to_json, failure_from
 
 Isolation: TypeAlias = Literal["auto", "bubblewrap", "landlock", "docker", "process", "inprocess", "none"]
 AVAILABLE = ("process", "inprocess", "none")
@@ -77,17 +79,17 @@ class Workers:
             return await RunLoop(harness, episode, host).run()
         try:
             with boundary(Source.SANDBOX):
-                sock, pid, home = await self._fork()
+                sock, pid, home = await self._fork(harness)
         except Failure as failure:
             host.failure = failure
             raise
         try:
-            return await _Supervisor(host, pid, self._stall_s).run(sock, harness, episode)
+            return await _Supervisor(host, pid, self._stall_s).run(sock, episode)
         finally:
             shutil.rmtree(home, ignore_errors=True)
 
-    async def _fork(self) -> tuple[socket.socket, int, Path]:
-        """A new worker: the socket to it, its pid, its folder."""
+    async def _fork(self, harness: HarnessConfig) -> tuple[socket.socket, int, Path]:
+        """A new worker for ``harness``: the socket to it, its pid, its folder."""
         if self._zygote is None or self._zygote.poll() is not None:
             self._start()
         assert self._control is not None
@@ -95,8 +97,10 @@ class Workers:
         home = Path(self._home.name)
         ours, theirs = socket.socketpair()
         try:
+            order = _order(harness)
             with theirs:
-                socket.send_fds(self._control, [b"fork"], [theirs.fileno()])
+                socket.send_fds(self._control, [len(order).to_bytes(4, "big")], [theirs.fileno()])
+                self._control.sendall(order)
             ours.setblocking(False)
             answer = await asyncio.get_running_loop().sock_recv(ours, 4)
             if len(answer) < 4:
@@ -135,6 +139,12 @@ class Workers:
         self._zygote = self._control = self._home = None
 
 
+@lru_cache(maxsize=PREPARED)
+def _order(harness: HarnessConfig) -> bytes:
+    """What the zygote is told of a harness."""
+    return json.dumps(harness.to_json()).encode()
+
+
 class _Supervisor:
     """The host's end of one worker: serves its frames, watches that it does not stall."""
 
@@ -147,16 +157,9 @@ class _Supervisor:
         self._serving: set[asyncio.Task[None]] = set()
         self._watch: asyncio.TimerHandle | None = None
 
-    async def run(self, sock: socket.socket, harness: HarnessConfig, episode: Episode) -> Ending:
+    async def run(self, sock: socket.socket, episode: Episode) -> Ending:
         self._channel = await Channel.over(sock, self._on_frame, self._on_close)
-        self._channel.send(
-            {
-                "t": "start",
-                "version": VERSION,
-                "harness": harness.to_json(),
-                "episode": episode_to_json(episode),
-            }
-        )
+        self._channel.send({"t": "start", "version": VERSION, "episode": episode_to_json(episode)})
         self._expect()
         try:
             return await self._ending

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias, get_args
 from harnessx.errors import Failure, LimitReached, ModelFailure, Source, StopReason, ToolError
 from harnessx.messages import Conversation, Message, ModelRequest, Part, Role, ToolCall, ToolSchema, json_encoder
 
-VERSION = 2
+VERSION = 3
 MAX_FRAME = 32 * 1024 * 1024
 """Bytes a worker may send at once."""
 MAX_DEPTH = 100

@@ -1,7 +1,8 @@
 """The untrusted side: one process per rollout, forked from a pre-imported zygote.
 
 ``python -P -s -m harnessx.runner.worker FD`` is the zygote. It has an empty environment and no handle
-but its control socket; for each socket it receives there it forks a child, answers on that socket with
+but its control socket. An order there is a harness (length-prefixed JSON) and a socket: the zygote parses
+and compiles the harness, once, and runs nothing of it; it forks a child, answers on the socket with
 the child's pid (4 bytes), and forgets both. The child runs one rollout's loop over the socket, in a
 folder of its own, and exits. Zygote and children die with their parents.
 """
@@ -13,12 +14,14 @@ import contextlib
 import ctypes
 import gc
 import itertools
+import json
 import os
 import random
 import signal
 import socket
 import sys
 import tempfile
+from functools import lru_cache
 from typing import Any
 
 from harnessx.errors import ContractViolation, Failure, Outcome, Source
@@ -26,11 +29,14 @@ from harnessx.harness import HarnessConfig
 from harnessx.loop import Episode, RunLoop
 from harnessx.messages import ModelRequest, ModelResponse, ToolCall, ToolSchema
 from harnessx.runner.wire import VERSION, Channel, Frame, RequestWriter, WireError, error_from_json, unprefixed
+from harnessx.spec import compile_asset
 from harnessx.tasks import ToolResult
 
 _PR_SET_PDEATHSIG = 1
 MAX_MESSAGE = 2000
 """Characters of an error that cross the wire."""
+PREPARED = 32
+"""Harnesses that a zygote keeps ready."""
 
 
 class WirePort:
@@ -81,13 +87,14 @@ class WirePort:
         return await future
 
 
-async def run_worker(sock: socket.socket) -> None:
-    """Run the one rollout that the host starts over ``sock``."""
+async def run_worker(sock: socket.socket, harness: HarnessConfig | Exception) -> None:
+    """Run the one rollout of ``harness`` that the host starts over ``sock``; or say why it cannot be built."""
     port = WirePort()
     port.channel = await Channel.over(sock, port.on_frame, port.on_close)
     started = await port.start
     try:
-        harness = HarnessConfig.from_json(started["harness"])
+        if isinstance(harness, Exception):
+            raise harness
         episode = episode_from_json(started["episode"])
         random.seed(f"{episode.seed}/{episode.task_id}/{episode.attempt}")
         ending = await RunLoop(harness, episode, port, allow_assets=True).run()
@@ -148,20 +155,19 @@ def die_with_parent() -> None:
 
 
 def zygote(control: socket.socket) -> None:
-    """Fork one child per socket received on ``control``, until it closes."""
+    """Fork one child per order received on ``control``, until it closes."""
     os.environ.clear()
     asyncio.run(_rehearse())
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    gc.collect()
-    gc.freeze()
     while True:
-        message, fds, _, _ = socket.recv_fds(control, 16, 1)
-        if not message:
+        head, fds, _, _ = socket.recv_fds(control, 4, 1)
+        if not head:
             return
+        harness = _prepared(control.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL))
         pid = os.fork()
         if pid == 0:
             control.close()
-            _child(socket.socket(fileno=fds[0]))
+            _child(socket.socket(fileno=fds[0]), harness)
         with contextlib.suppress(OSError):  # nobody waits for it any more
             os.write(fds[0], pid.to_bytes(4, "big"))
         os.close(fds[0])
@@ -175,7 +181,23 @@ async def _rehearse() -> None:
     RunLoop(harness, Episode("", ""), WirePort(), allow_assets=True)
 
 
-def _child(sock: socket.socket) -> None:
+@lru_cache(maxsize=PREPARED)
+def _prepared(text: bytes) -> HarnessConfig | Exception:
+    """The harness that ``text`` (JSON) means, its code compiled and not run; or why there is none."""
+    try:
+        harness = HarnessConfig.from_json(json.loads(text))
+        for path, source in harness.assets.items():
+            if path.endswith(".py"):
+                compile_asset(path, source)
+    except Exception as error:  # noqa: BLE001  (whatever is wrong with it, its rollouts will say)
+        return error
+    finally:
+        gc.collect()
+        gc.freeze()  # what is here now, no child's collection touches
+    return harness
+
+
+def _child(sock: socket.socket, harness: HarnessConfig | Exception) -> None:
     try:
         os.setsid()
         die_with_parent()
@@ -185,7 +207,7 @@ def _child(sock: socket.socket) -> None:
         os.chdir(home)
         tempfile.tempdir = home
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        asyncio.run(run_worker(sock))
+        asyncio.run(run_worker(sock, harness))
     finally:
         os._exit(0)
 

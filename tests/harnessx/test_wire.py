@@ -15,6 +15,7 @@ from loop_drive import World
 from worker_drive import code, hostile, rollout
 
 from harnessx.errors import Failure, LimitReached, ModelFailure, Outcome, Source, StopReason, ToolError
+from harnessx.harness import HarnessConfig
 from harnessx.hooks import Hook
 from harnessx.messages import Conversation, Message, ModelRequest, Part, ToolCall, ToolSchema
 from harnessx.runner.isolation import Workers
@@ -141,10 +142,10 @@ async def test_nothing_is_read_after_a_broken_frame():
 
 async def test_a_host_of_another_version_is_not_served():
     workers = Workers("process")
-    sock, _, _ = await workers._fork()
+    sock, _, _ = await workers._fork(HarnessConfig([]))
     sock.setblocking(True)
     sock.settimeout(5)
-    sock.sendall(pack({"t": "start", "version": VERSION + 1, "harness": {}, "episode": {}}))
+    sock.sendall(pack({"t": "start", "version": VERSION + 1, "episode": {}}))
     assert sock.recv(1) == b""
     sock.close()
     workers.close()

@@ -12,7 +12,7 @@ from loop_drive import ECHO, Accept, World, run
 from worker_drive import code, hostile, rollout
 
 from harnessx.errors import Outcome, StopReason
-from harnessx.harness import Limits, Slots
+from harnessx.harness import HarnessConfig, Limits, Slots
 from harnessx.hooks import Hook
 from harnessx.messages import ModelResponse
 from harnessx.model_config import ModelConfig
@@ -70,6 +70,16 @@ async def test_its_folder_is_empty_its_own_and_gone_afterwards(workers):
         assert record.claims["scratch"].startswith(record.claims["cwd"])
         assert len(record.claims["there"]) == 2
         assert not Path(record.claims["cwd"]).exists()
+
+
+async def test_its_module_is_run_by_itself_and_not_by_the_process_that_forks_it(workers):
+    written = code("import sys\nmodule = sys.modules[type(self).__module__]\n"
+                   "self.ctx.claims.update(ran=module.PID, own=module.os.getpid())\nyield event", START)  # fmt: skip
+    assets = {path: f"import os\nPID = os.getpid()\n{source}" for path, source in written.assets.items()}
+    noting = HarnessConfig(written.processors, written.slots, assets)
+    records = [await rollout(workers, noting) for _ in range(2)]
+    assert [r.claims["ran"] == r.claims["own"] for r in records] == [True, True]
+    assert records[0].claims["ran"] != records[1].claims["ran"]
 
 
 async def test_the_folder_of_a_killed_worker_is_gone_too(tmp_path):
