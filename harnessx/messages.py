@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, overload
 
+import orjson
+
 JSON: TypeAlias = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 
@@ -30,6 +32,23 @@ def json_encoder(*, sort_keys: bool = False) -> Callable[[object], str]:
 
 
 _encode = json_encoder(sort_keys=True)
+_plain = json_encoder()
+_STRICT = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+
+
+def json_line(value: object) -> bytes:
+    """``value`` as one line of JSON in UTF-8: for what is sent and written down, never for what is hashed.
+
+    NaN and the infinities, which JSON does not know (RFC 8259, 6), become null.
+
+    Raises:
+        TypeError: not a JSON value.
+        ValueError: text that no encoding can hold.
+    """
+    try:
+        return orjson.dumps(value, option=_STRICT)
+    except TypeError:  # also integers beyond 64 bits, keys that are numbers, half a surrogate pair
+        return _plain(value).encode()
 
 
 def canonical_json(value: object) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harnessx.errors import Outcome, StopReason, UserError
-from harnessx.messages import Message, ModelResponse, ToolCall, Usage, json_encoder
+from harnessx.messages import Message, ModelResponse, ToolCall, Usage, json_line
 
 FORMAT = 1
 
@@ -259,9 +259,6 @@ class Trajectory:
         self.claims = row["claims"]
 
 
-_encode = json_encoder()
-
-
 def encode(row: Mapping[str, Any]) -> str:
     """One line of a trajectory file."""
-    return _encode(row) + "\n"
+    return json_line(row).decode() + "\n"

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias, get_args
 
 from harnessx.errors import Failure, LimitReached, ModelFailure, Source, StopReason, ToolError
-from harnessx.messages import Conversation, Message, ModelRequest, Part, Role, ToolCall, ToolSchema, json_encoder
+from harnessx.messages import Conversation, Message, ModelRequest, Part, Role, ToolCall, ToolSchema, json_line
 
 VERSION = 3
 MAX_FRAME = 32 * 1024 * 1024
@@ -34,7 +34,6 @@ SAMPLING = frozenset(
 """What a harness may set for a request. Where the request goes, and with which key, is the host's alone."""
 Frame: TypeAlias = dict[str, Any]
 
-_encode = json_encoder()
 _ROLES = get_args(Role)
 
 
@@ -44,7 +43,7 @@ class WireError(Exception):
 
 def pack(frame: Mapping[str, Any]) -> bytes:
     """One frame as bytes."""
-    body = _encode(frame).encode()
+    body = json_line(frame)
     return len(body).to_bytes(4, "big") + body
 
 
@@ -144,7 +143,7 @@ def unpack(body: bytes) -> Frame:
     try:
         frame = json.loads(body.decode())
         if b"\\u" in body:  # the one way in for half a surrogate pair, which nothing can store
-            _encode(frame).encode()
+            json_line(frame)
     except (ValueError, RecursionError) as error:
         raise WireError(f"a frame that is not JSON ({error})") from error
     if not isinstance(frame, dict) or not isinstance(frame.get("t"), str):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,7 @@ from harnessx.messages import (
     ToolSchema,
     Usage,
     canonical_json,
+    json_line,
 )
 
 texts = st.text(max_size=6)
@@ -141,3 +143,29 @@ def test_json_is_canonical_and_finite():
         canonical_json(circle)
     with pytest.raises(TypeError):
         canonical_json(object())
+
+
+# --- lines --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value", [{"a": [1, 2.5, None, True]}, {"text": 'quote " tab \t ünïcode ✓'}, {"many": 2**80}, {"nested": {"b": []}}]
+)
+def test_a_line_of_json_reads_back_as_what_was_written(value):
+    line = json_line(value)
+    assert b"\n" not in line
+    assert json.loads(line) == value
+
+
+def test_a_line_of_json_knows_no_nan():
+    assert json_line([math.nan, -math.inf]) == b"[null,null]"
+
+
+def test_a_number_as_a_key_is_written_as_text():
+    assert json_line({1: "one"}) == b'{"1":"one"}'
+
+
+@pytest.mark.parametrize(("value", "error"), [({"x": "\ud800"}, ValueError), (Message("user"), TypeError)])
+def test_what_no_line_can_hold_is_refused(value, error):
+    with pytest.raises(error):
+        json_line(value)
