@@ -13,14 +13,15 @@ from aegis.record import Bucket, CandidateRecord, Decision
 class Tried:
     """One candidate of the past, as the stages may know it.
 
-    ``screen`` is its net change on cached evolve attempts (gained minus lost), None when it was stopped
-    before.
+    ``screen`` is its net change on ``attempts`` cached evolve attempts (gained minus lost), None when it was
+    stopped before.
     """
 
     record: CandidateRecord
     lever: str
     digest: str
     screen: int | None = None
+    attempts: int = 0
 
 
 @dataclass(slots=True)

@@ -122,8 +122,9 @@ class Journal:
             predicted=manifest.predicted_impact,
             edit=candidate.proposal.edit.to_json(),
         )
-        net = ruling.screening.net if ruling.screening is not None else None
-        self._history.tried.append(Tried(record, manifest.lever, candidate.harness.digest, net))
+        seen = ruling.screening
+        net, attempts = (seen.net, seen.attempts) if seen is not None else (None, 0)
+        self._history.tried.append(Tried(record, manifest.lever, candidate.harness.digest, net, attempts))
         return record
 
     def _dropped(self, this: Round) -> list[CandidateRecord]:

@@ -1,8 +1,8 @@
-"""Who thinks, offline: a search over levers, directed by failure category and a posterior per lever.
+"""Who thinks, offline: a search over levers, directed by failure category and by what trying has taught.
 
 Each round it aims at the failing regions in the Planner's order. For each it draws the levers that
-might cure it (Thompson sampling over their posteriors), and proposes the best few as one edit, because
-a package of small cures can be confirmed where each alone could not. Candidates that ran out of pairs
+might cure it (Thompson sampling from the posterior of their effects), and proposes the best few as one
+edit, because a package of small cures can be confirmed where each alone could not. Candidates that ran out of pairs
 while ahead come back bundled. The last place explores. Nothing here knows what any lever is worth.
 """
 
@@ -18,7 +18,7 @@ from aegis.manifest import Evidence, Manifest
 from aegis.meta.base import Brief, Judgement, Review
 from aegis.meta.catalog import parts, prompts, source
 from aegis.meta.catalog.lever import Lever, Scene, Variant
-from aegis.meta.catalog.posterior import draw
+from aegis.meta.catalog.posterior import Effects
 from aegis.record import Decision, Prediction
 from aegis.stages.digester import TaskDigest
 from aegis.stages.planner import Landscape
@@ -30,6 +30,10 @@ from harnessx.trajectory import Trajectory
 LEVERS: tuple[Lever, ...] = (*prompts.LEVERS, *parts.LEVERS, *source.LEVERS)
 PACKAGE = 3
 """Levers in one package at most."""
+HOPE = 0.02
+"""What a lever that surely cures a symptom is expected to add, before anything was tried."""
+HARM = -0.03
+"""A drawn effect below this keeps a lever out of an exploration."""
 
 Choice: TypeAlias = tuple[Lever, Variant]
 
@@ -68,14 +72,15 @@ class Catalog:
         """Packages for the worst symptoms, a bundle of what was left undecided, and explorations."""
         rng = random.Random(f"catalog/{self.seed}/{brief.seed}/{brief.round}")
         picked: list[list[Choice]] = []
-        if self.directed:
+        effects = Effects(brief.history.tried, rng) if self.directed else None
+        if effects is not None:
             for symptom in self._aims(brief, rng)[: brief.count - 1]:
-                picked.append(self._package(symptom, brief, rng, picked))
-        revived = self._revived(brief, rng) if self.directed else []
-        if len(revived) > 1:
-            picked[-1:] = [revived]
+                picked.append(self._package(symptom, brief, effects, picked))
+            revived = self._revived(brief, effects)
+            if len(revived) > 1:
+                picked[-1:] = [revived]
         while len(picked) < brief.count:
-            picked.append(self._exploration(brief, rng, picked))
+            picked.append(self._exploration(brief, rng, effects, picked))
         proposals: list[Proposal] = []
         for chosen in picked:
             proposal = self._proposal(chosen, brief, len(proposals) + 1)
@@ -91,9 +96,13 @@ class Catalog:
         """By the posterior of the levers, the wider prediction first; levers that must rest are left to the audit."""
         rng = random.Random(f"review/{self.seed}/{brief.seed}/{brief.round}")
 
+        effects = Effects(brief.history.tried, rng)
+        failing = len(brief.digest.failing) or 1
+
         def worth(candidate: Candidate) -> float:
-            chances = [draw(name, brief.history.tried, rng) for name in candidate.manifest.lever.split(" + ")]
-            return sum(chances) * len(candidate.manifest.predicted_impact.unlock)
+            manifest = candidate.manifest
+            parts = zip(manifest.lever.split(" + "), manifest.title.split("; "), strict=False)
+            return sum(effects.of(*part) for part in parts) + HOPE * len(manifest.predicted_impact.unlock) / failing
 
         ranked = sorted(candidates, key=lambda c: (-worth(c), c.id))
         return Review(tuple(c.id for c in ranked))
@@ -118,29 +127,35 @@ class Catalog:
         random.Random(f"shuffle/{self.seed}").shuffle(others)
         return lever.cures.get(others[list(Symptom).index(symptom)], 0.0)
 
-    def _package(self, symptom: Symptom, brief: Brief, rng: random.Random, picked: list[list[Choice]]) -> list[Choice]:
-        """Up to `PACKAGE` levers that might cure ``symptom``, the likeliest by a draw first."""
+    def _package(self, symptom: Symptom, brief: Brief, effects: Effects, picked: list[list[Choice]]) -> list[Choice]:
+        """Up to `PACKAGE` levers that might cure ``symptom``, the best by a draw first."""
         tasks = [t for t in brief.digest.failing if symptom.value in t.symptoms]
         scene = Scene(brief.incumbent, tasks, brief.trajectories)
         taken = {lever.name for package in picked for lever, _ in package}
         resting = set(brief.landscape.forbidden_levers)
-        scored = []
+        scored: list[tuple[float, str, Choice]] = []
         for lever in self.levers:
             chance = self._cures(lever, symptom)
-            if chance and lever.name not in taken and lever.name not in resting:
+            variant = self._best_variant(lever, scene, brief, effects) if chance else None
+            if variant is not None and lever.name not in taken and lever.name not in resting:
                 boost = 1.3 if lever.bucket in brief.landscape.neglected and brief.round > 1 else 1.0
-                scored.append((chance * boost * draw(lever.name, brief.history.tried, rng), lever.name, lever))
+                scored.append(
+                    (HOPE * chance * boost + effects.of(lever.name, variant.title), lever.name, (lever, variant))
+                )
         package: list[Choice] = []
-        for _, _, lever in sorted(scored, key=lambda row: (-row[0], row[1])):
-            variant = self._variant(lever, scene, brief, rng)
-            if variant is not None and self._admits(package, (lever, variant), brief):
-                package.append((lever, variant))
+        for hope, _, choice in sorted(scored, key=lambda row: (-row[0], row[1])):
+            if package and hope <= 0.0:
+                break
+            if self._admits(package, choice, brief):
+                package.append(choice)
             if len(package) == PACKAGE:
                 break
         return package
 
-    def _exploration(self, brief: Brief, rng: random.Random, picked: list[list[Choice]]) -> list[Choice]:
-        """As many levers as a package may have, drawn uniformly."""
+    def _exploration(
+        self, brief: Brief, rng: random.Random, effects: Effects | None, picked: list[list[Choice]]
+    ) -> list[Choice]:
+        """Up to as many levers as a package may have, drawn uniformly; not those that have proved harmful."""
         scene = Scene(brief.incumbent, brief.digest.failing, brief.trajectories)
         taken = {lever.name for package in picked for lever, _ in package}
         levers = [lever for lever in self.levers if lever.name not in taken]
@@ -148,14 +163,17 @@ class Catalog:
         size = rng.randint(1, PACKAGE)
         package: list[Choice] = []
         for lever in levers:
-            variant = self._variant(lever, scene, brief, rng)
-            if variant is not None and self._admits(package, (lever, variant), brief):
-                package.append((lever, variant))
+            variants = self._variants(lever, scene, brief)
+            if effects is not None:
+                variants = [v for v in variants if effects.of(lever.name, v.title) > HARM]
+            choice = (lever, rng.choice(variants)) if variants else None
+            if choice is not None and self._admits(package, choice, brief):
+                package.append(choice)
             if len(package) == size:
                 break
         return package
 
-    def _revived(self, brief: Brief, rng: random.Random) -> list[Choice]:
+    def _revived(self, brief: Brief, effects: Effects) -> list[Choice]:
         """Levers whose last candidate was left undecided while ahead, together."""
         last: dict[str, tuple[bool, float]] = {}
         for past in brief.history.tried:
@@ -167,21 +185,25 @@ class Catalog:
         package: list[Choice] = []
         for name in names:
             lever = next((item for item in self.levers if item.name == name), None)
-            variant = self._variant(lever, scene, brief, rng) if lever is not None else None
+            variant = self._best_variant(lever, scene, brief, effects) if lever is not None else None
             if lever is not None and variant is not None and self._admits(package, (lever, variant), brief):
                 package.append((lever, variant))
         return package[:4]
 
-    def _variant(self, lever: Lever, scene: Scene, brief: Brief, rng: random.Random) -> Variant | None:
-        """One variant that applies and was not rejected before, by title; drawn uniformly."""
+    def _best_variant(self, lever: Lever, scene: Scene, brief: Brief, effects: Effects) -> Variant | None:
+        """Of the variants that apply, the best by a draw."""
+        variants = self._variants(lever, scene, brief)
+        return max(variants, key=lambda v: effects.of(lever.name, v.title)) if variants else None
+
+    @staticmethod
+    def _variants(lever: Lever, scene: Scene, brief: Brief) -> list[Variant]:
+        """Variants that apply and were not rejected before, alone, by title."""
         failed = {
-            title
+            past.record.title
             for past in brief.history.tried
             if past.record.verdict is Decision.REJECT and past.lever == lever.name
-            for title in past.record.title.split("; ")
         }
-        variants = [v for v in lever.variants(scene) if v.title not in failed]
-        return rng.choice(variants) if variants else None
+        return [v for v in lever.variants(scene) if v.title not in failed]
 
     @staticmethod
     def _admits(package: Sequence[Choice], more: Choice, brief: Brief) -> bool:

@@ -1,31 +1,105 @@
-"""What trying has taught: a Beta posterior per lever, updated by screens and verdicts."""
+"""What trying has taught: a Gaussian posterior of what each lever, and each of its variants, adds.
+
+The change that a package makes to the share of solved tasks is taken as the sum over its levers and
+their variants, each a priori N(0, `LEVER_SD`²) or N(0, `VARIANT_SD`²). A screening and a confirmation
+are two noisy readings of that sum. So one bad lever in three packages is found out, and the levers
+it came with are cleared; and what a confirmation measured counts, whatever its verdict.
+"""
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from aegis.history import Tried
-from aegis.record import Decision
 
-PRIOR = (1.0, 1.0)
-
-
-def evidence(lever: str, tried: Sequence[Tried]) -> tuple[float, float]:
-    """(successes, failures) of a lever: a ship counts two, a good or bad screen half, a rejection one."""
-    good, bad = PRIOR
-    for past in tried:
-        if lever not in past.lever.split(" + "):
-            continue
-        if past.record.verdict is Decision.SHIP:
-            good += 2.0 * (past.record.hit_rate if past.record.hit_rate is not None else 0.5)
-        elif past.record.verdict is Decision.REJECT:
-            bad += 1.0
-        if past.screen is not None:
-            good, bad = good + 0.5 * (past.screen > 0), bad + 0.5 * (past.screen < 0)
-    return good, bad
+LEVER_SD = 0.03
+VARIANT_SD = 0.03
+DISCORDANT = 0.2
+"""Share of pairs on which two harnesses usually differ: the variance of one pair's difference."""
+LARGEST = 0.2
+"""Readings beyond this say no more than that: a broken harness loses everything, whatever else it carries."""
 
 
-def draw(lever: str, tried: Sequence[Tried], rng: random.Random) -> float:
-    """A Thompson draw of the lever's chance to help, in [0, 1]."""
-    return rng.betavariate(*evidence(lever, tried))
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    features: frozenset[tuple[str, str]]
+    value: float
+    variance: float
+
+
+class Effects:
+    """One joint draw from the posterior (Thompson sampling), evaluated where it is asked.
+
+    By Matheron's rule a prior draw, corrected by what it gets wrong of the readings, is a posterior draw;
+    it costs one linear system of as many unknowns as there are readings.
+    """
+
+    def __init__(self, tried: Sequence[Tried], rng: random.Random) -> None:
+        self._rng = rng
+        self._prior: dict[tuple[str, str], float] = {}
+        self._readings = [reading for past in tried for reading in _readings(past)]
+        readings = self._readings
+        covariance = [
+            [sum(map(_variance, sorted(a.features & b.features))) + (a.variance if a is b else 0.0) for b in readings]
+            for a in readings
+        ]
+        missed = [
+            r.value - sum(map(self._at_first, sorted(r.features))) - rng.gauss(0.0, math.sqrt(r.variance))
+            for r in readings
+        ]
+        self._weights = _solve(covariance, missed)
+
+    def of(self, lever: str, variant: str) -> float:
+        """The drawn change of the share of solved tasks that a variant of a lever brings."""
+        return sum(map(self._drawn, _features(lever, variant)))
+
+    def _drawn(self, feature: tuple[str, str]) -> float:
+        met = sum(w for r, w in zip(self._readings, self._weights, strict=True) if feature in r.features)
+        return self._at_first(feature) + _variance(feature) * met
+
+    def _at_first(self, feature: tuple[str, str]) -> float:
+        if feature not in self._prior:
+            self._prior[feature] = self._rng.gauss(0.0, math.sqrt(_variance(feature)))
+        return self._prior[feature]
+
+
+def _features(lever: str, variant: str) -> tuple[tuple[str, str], tuple[str, str]]:
+    return (lever, ""), (lever, variant)
+
+
+def _variance(feature: tuple[str, str]) -> float:
+    return VARIANT_SD**2 if feature[1] else LEVER_SD**2
+
+
+def _readings(past: Tried) -> Iterable[_Reading]:
+    """What screening and confirmation of one candidate measured."""
+    pairs = zip(past.lever.split(" + "), past.record.title.split("; "), strict=False)
+    features = frozenset(feature for pair in pairs for feature in _features(*pair))
+    if past.screen is not None and past.attempts:
+        yield _Reading(features, _clipped(past.screen / past.attempts), DISCORDANT / past.attempts)
+    if past.record.difference is not None and past.record.pairs:
+        yield _Reading(features, _clipped(past.record.difference.mean), DISCORDANT / past.record.pairs)
+
+
+def _clipped(value: float) -> float:
+    return max(-LARGEST, min(LARGEST, value))
+
+
+def _solve(matrix: Sequence[Sequence[float]], right: Sequence[float]) -> list[float]:
+    """Solve a symmetric positive definite system by Cholesky's decomposition."""
+    size = len(right)
+    lower = [[0.0] * size for _ in range(size)]
+    for i in range(size):
+        for j in range(i + 1):
+            rest = matrix[i][j] - sum(lower[i][k] * lower[j][k] for k in range(j))
+            lower[i][j] = math.sqrt(rest) if i == j else rest / lower[j][j]
+    forward: list[float] = []
+    for i in range(size):
+        forward.append((right[i] - sum(lower[i][k] * forward[k] for k in range(i))) / lower[i][i])
+    found = [0.0] * size
+    for i in reversed(range(size)):
+        found[i] = (forward[i] - sum(lower[k][i] * found[k] for k in range(i + 1, size))) / lower[i][i]
+    return found
