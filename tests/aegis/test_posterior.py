@@ -1,0 +1,76 @@
+"""What trying teaches: effects add up, harm is found out, and what a confirmation measured counts."""
+
+from __future__ import annotations
+
+import random
+from statistics import fmean, stdev
+
+import pytest
+
+from aegis.history import Tried
+from aegis.meta.catalog.posterior import DISCORDANT, LARGEST, LEVER_SD, VARIANT_SD, Effects
+from aegis.record import Bucket, CandidateRecord, Decision
+from aegis.statistics import Interval
+
+PRIOR = LEVER_SD**2 + VARIANT_SD**2
+
+
+def tried(*parts: str, net: int | None = None, gain: float | None = None, pairs: int = 0) -> Tried:
+    """A candidate made of levers ``a:x``: lever a, variant x."""
+    levers, variants = zip(*(part.split(":") for part in parts), strict=True)
+    difference = None if gain is None else Interval(gain, gain, gain, pairs)
+    record = CandidateRecord("C", 1, (Bucket.PROMPT,), "; ".join(variants), "d", "p", Decision.REJECT, "c", "r",
+                             pairs=pairs, difference=difference)  # fmt: skip
+    return Tried(record, " + ".join(levers), "d", net, 0 if net is None else 60)
+
+
+def draws(past: list[Tried], part: str, count: int = 2000) -> list[float]:
+    lever, variant = part.split(":")
+    rng = random.Random(0)
+    return [Effects(past, rng).of(lever, variant) for _ in range(count)]
+
+
+def test_before_anything_was_tried_a_draw_is_one_from_the_prior():
+    drawn = draws([], "a:x", 10_000)
+    assert fmean(drawn) == pytest.approx(0.0, abs=0.003)
+    assert stdev(drawn) == pytest.approx(PRIOR**0.5, rel=0.05)
+
+
+def test_one_reading_gives_the_textbook_posterior():
+    """A normal mean with known variances: precision-weighted (Gelman et al., Bayesian Data Analysis, 2.5)."""
+    drawn = draws([tried("a:x", gain=0.08, pairs=480)], "a:x", 10_000)
+    noise = DISCORDANT / 480
+    assert fmean(drawn) == pytest.approx(0.08 * PRIOR / (PRIOR + noise), abs=0.002)
+    assert stdev(drawn) == pytest.approx((PRIOR * noise / (PRIOR + noise)) ** 0.5, rel=0.05)
+
+
+def test_a_harmful_part_of_three_packages_is_found_out_and_the_others_are_cleared():
+    past = [tried("bad:x", f"good{i}:x", net=-37) for i in range(3)]
+    past += [tried(f"good{i}:x", f"new{i}:x", net=0) for i in range(3)]
+    blamed, cleared = fmean(draws(past, "bad:x")), fmean(draws(past, "good0:x"))
+    assert blamed < -0.08
+    assert blamed < cleared - 0.06
+
+
+def test_what_is_known_of_a_lever_spreads_to_its_other_variants():
+    past = [tried("a:x", gain=0.1, pairs=480)]
+    assert fmean(draws(past, "a:x")) > fmean(draws(past, "a:y")) > 0.02 > fmean(draws(past, "b:y")) + 0.015
+
+
+def test_a_verdict_counts_for_nothing_beside_what_was_measured():
+    """Rejected for want of certainty, and yet ahead."""
+    assert fmean(draws([tried("a:x", net=2, gain=0.06, pairs=300)], "a:x")) > 0.03
+
+
+def test_a_broken_harness_says_no_more_than_that():
+    broken, bad = draws([tried("a:x", net=-60)], "a:x"), draws([tried("a:x", net=round(-60 * LARGEST))], "a:x")
+    assert broken == bad
+
+
+def test_what_never_came_to_a_reading_teaches_nothing():
+    assert draws([tried("a:x")], "a:x", 50) == draws([], "a:x", 50)
+
+
+def test_the_same_past_and_seed_give_the_same_draw():
+    past = [tried("a:x", "b:y", net=3), tried("b:z", net=-1)]
+    assert draws(past, "b:y", 5) == draws(past, "b:y", 5)
