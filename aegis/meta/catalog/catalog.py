@@ -33,7 +33,7 @@ PACKAGE = 3
 HOPE = 0.02
 """What a lever that surely cures a symptom is expected to add, before anything was tried."""
 HARM = -0.03
-"""A drawn effect below this keeps a lever out of an exploration."""
+"""A drawn effect below this keeps a lever out, where it is not the only one."""
 
 Choice: TypeAlias = tuple[Lever, Variant]
 
@@ -144,7 +144,7 @@ class Catalog:
                 )
         package: list[Choice] = []
         for hope, _, choice in sorted(scored, key=lambda row: (-row[0], row[1])):
-            if package and hope <= 0.0:
+            if package and hope < HARM:
                 break
             if self._admits(package, choice, brief):
                 package.append(choice)
@@ -155,7 +155,7 @@ class Catalog:
     def _exploration(
         self, brief: Brief, rng: random.Random, effects: Effects | None, picked: list[list[Choice]]
     ) -> list[Choice]:
-        """Up to as many levers as a package may have, drawn uniformly; not those that have proved harmful."""
+        """Up to as many levers as a package may have, drawn uniformly; not those that seem harmful."""
         scene = Scene(brief.incumbent, brief.digest.failing, brief.trajectories)
         taken = {lever.name for package in picked for lever, _ in package}
         levers = [lever for lever in self.levers if lever.name not in taken]
