@@ -33,7 +33,7 @@ PACKAGE = 3
 HOPE = 0.02
 """What a lever that surely cures a symptom is expected to add, before anything was tried."""
 HARM = -0.03
-"""A drawn effect below this keeps a lever out, where it is not the only one."""
+"""A drawn effect below this keeps a lever out."""
 
 Choice: TypeAlias = tuple[Lever, Variant]
 
@@ -74,8 +74,10 @@ class Catalog:
         picked: list[list[Choice]] = []
         effects = Effects(brief.history.tried, rng) if self.directed else None
         if effects is not None:
-            for symptom in self._aims(brief, rng)[: brief.count - 1]:
-                picked.append(self._package(symptom, brief, effects, picked))
+            for symptom in self._aims(brief, rng):
+                package = self._package(symptom, brief, effects, picked)
+                if package and len(picked) < brief.count - 1:
+                    picked.append(package)
             revived = self._revived(brief, effects)
             if len(revived) > 1:
                 picked[-1:] = [revived]
@@ -128,7 +130,7 @@ class Catalog:
         return lever.cures.get(others[list(Symptom).index(symptom)], 0.0)
 
     def _package(self, symptom: Symptom, brief: Brief, effects: Effects, picked: list[list[Choice]]) -> list[Choice]:
-        """Up to `PACKAGE` levers that might cure ``symptom``, the best by a draw first."""
+        """Up to `PACKAGE` levers that might cure ``symptom``, the best by a draw first; none if it draws no gain."""
         tasks = [t for t in brief.digest.failing if symptom.value in t.symptoms]
         scene = Scene(brief.incumbent, tasks, brief.trajectories)
         taken = {lever.name for package in picked for lever, _ in package}
@@ -139,18 +141,15 @@ class Catalog:
             variant = self._best_variant(lever, scene, brief, effects) if chance else None
             if variant is not None and lever.name not in taken and lever.name not in resting:
                 boost = 1.3 if lever.bucket in brief.landscape.neglected and brief.round > 1 else 1.0
-                scored.append(
-                    (HOPE * chance * boost + effects.of(lever.name, variant.title), lever.name, (lever, variant))
-                )
+                hope = HOPE * chance * boost + effects.of(lever.name, variant.title)
+                scored.append((hope, lever.name, (lever, variant)))
         package: list[Choice] = []
+        total = 0.0
         for hope, _, choice in sorted(scored, key=lambda row: (-row[0], row[1])):
-            if package and hope < HARM:
-                break
-            if self._admits(package, choice, brief):
+            if hope > HARM and len(package) < PACKAGE and self._admits(package, choice, brief):
                 package.append(choice)
-            if len(package) == PACKAGE:
-                break
-        return package
+                total += hope
+        return package if total > 0.0 else []
 
     def _exploration(
         self, brief: Brief, rng: random.Random, effects: Effects | None, picked: list[list[Choice]]
