@@ -12,16 +12,17 @@ from aegis.gate.confirmation import Trial
 from aegis.gate.gate import Gate, GateConfig
 from aegis.gate.smoke import Smoke
 from aegis.gate.source import findings_in
-from aegis.history import History
+from aegis.history import History, Tried
 from aegis.manifest import Evidence, FileChange, Manifest, Signature
 from aegis.meta.base import Brief
 from aegis.meta.catalog.catalog import LEVERS, Catalog
 from aegis.meta.catalog.lever import Scene
 from aegis.meta.catalog.source import guard
-from aegis.record import Bucket, Decision, Prediction
+from aegis.record import Bucket, CandidateRecord, Decision, Prediction
 from aegis.stages.digester import digest
 from aegis.stages.planner import plan
-from aegis.statistics import PairedTest
+from aegis.stages.symptoms import Symptom
+from aegis.statistics import Interval, PairedTest
 from benchmarks.bounded import Bounded
 from benchmarks.household import Household
 from harnessx import Edit, HarnessConfig, ModelConfig, Spec
@@ -101,6 +102,33 @@ def test_the_same_seed_proposes_the_same_and_directions_differ(scene):
     assert edits(Catalog(seed=1)) != edits(Catalog(seed=2))
     assert edits(Catalog(seed=1)) != edits(Catalog(seed=1, shuffle=True))
     assert edits(Catalog(seed=1)) != edits(Catalog(seed=1).undirected())
+
+
+def test_what_has_proved_harmful_is_not_proposed_again(scene):
+    """Every cure of one symptom, measured as a loss: that symptom makes room for the next."""
+    cures = [lever for lever in LEVERS if Symptom.REPEATED_CALL in lever.cures and lever.variants(scene)]
+    loss = Interval(-0.1, -0.1, -0.1, 480)
+    past = []
+    for lever in cures:
+        for variant in lever.variants(scene):
+            record = CandidateRecord("C", 1, (lever.bucket,), variant.title, "d", "p", Decision.REJECT, "c", "r",
+                                     pairs=480, difference=loss)  # fmt: skip
+            past.append(Tried(record, lever.name, f"{lever.name}/{variant.title}", -6, 60))
+    unaware, aware = set(), set()
+    for number in range(1, 6):
+        asked = brief(scene, number)
+        unaware |= named(asked)
+        asked.history.tried += past
+        aware |= named(asked)
+    assert unaware & {lever.name for lever in cures}
+    assert aware - {lever.name for lever in cures} == aware != set()
+
+
+def named(asked: Brief) -> set[str]:
+    """The levers of a full round of proposals."""
+    proposals = asyncio.run(Catalog().propose(asked))
+    assert len(proposals) == asked.count
+    return {name for p in proposals for name in p.manifest.lever.split(" + ")}
 
 
 def test_no_lever_twice_in_a_round_and_every_manifest_is_complete(scene):
