@@ -30,7 +30,7 @@ from harnessx.trajectory import Trajectory
 LEVERS: tuple[Lever, ...] = (*prompts.LEVERS, *parts.LEVERS, *source.LEVERS)
 PACKAGE = 3
 """Levers in one package at most."""
-HOPE = 0.02
+HOPE = 0.04
 """What a lever that surely cures a symptom is expected to add, before anything was tried."""
 HARM = -0.03
 """A drawn effect below this keeps a lever out."""
@@ -72,7 +72,7 @@ class Catalog:
         """Packages for the worst symptoms, a bundle of what was left undecided, and explorations."""
         rng = random.Random(f"catalog/{self.seed}/{brief.seed}/{brief.round}")
         picked: list[list[Choice]] = []
-        effects = Effects(brief.history.tried, rng) if self.directed else None
+        effects = self._effects(brief, rng) if self.directed else None
         if effects is not None:
             for symptom in self._aims(brief, rng):
                 package = self._package(symptom, brief, effects, picked)
@@ -98,7 +98,7 @@ class Catalog:
         """By the posterior of the levers, the wider prediction first; levers that must rest are left to the audit."""
         rng = random.Random(f"review/{self.seed}/{brief.seed}/{brief.round}")
 
-        effects = Effects(brief.history.tried, rng)
+        effects = self._effects(brief, rng)
         failing = len(brief.digest.failing) or 1
 
         def worth(candidate: Candidate) -> float:
@@ -108,6 +108,9 @@ class Catalog:
 
         ranked = sorted(candidates, key=lambda c: (-worth(c), c.id))
         return Review(tuple(c.id for c in ranked))
+
+    def _effects(self, brief: Brief, rng: random.Random) -> Effects:
+        return Effects(brief.history.tried, {v.name: HOPE * max(v.cures.values()) for v in self.levers}, rng)
 
     def _aims(self, brief: Brief, rng: random.Random) -> list[Symptom]:
         """Symptoms by the number of failing tasks that show them, in the Planner's order of regions first."""
@@ -141,7 +144,7 @@ class Catalog:
             variant = self._best_variant(lever, scene, brief, effects) if chance else None
             if variant is not None and lever.name not in taken and lever.name not in resting:
                 boost = 1.3 if lever.bucket in brief.landscape.neglected and brief.round > 1 else 1.0
-                hope = HOPE * chance * boost + effects.of(lever.name, variant.title)
+                hope = effects.of(lever.name, variant.title) + HOPE * (chance * boost - max(lever.cures.values()))
                 scored.append((hope, lever.name, (lever, variant)))
         package: list[Choice] = []
         total = 0.0

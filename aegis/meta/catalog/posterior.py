@@ -1,8 +1,8 @@
 """What trying has taught: a Gaussian posterior of what each lever, and each of its variants, adds.
 
-The change that a package makes to the share of solved tasks is taken as the sum over its levers and
-their variants, each a priori N(0, `LEVER_SD`²) or N(0, `VARIANT_SD`²). A screening and a confirmation
-are two noisy readings of that sum. So one bad lever in three packages is found out, and the levers
+The change that a package makes to the share of solved tasks is taken as the sum over its levers, each
+a priori N(hope, `LEVER_SD`²), and their variants, each N(0, `VARIANT_SD`²). A screening and a
+confirmation are two noisy readings of that sum. So one bad lever in three packages is found out, and the levers
 it came with are cleared; and what a confirmation measured counts, whatever its verdict.
 """
 
@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aegis.history import Tried
 
-LEVER_SD = 0.03
-VARIANT_SD = 0.03
+LEVER_SD = 0.02
+VARIANT_SD = 0.015
 DISCORDANT = 0.2
 """Share of pairs on which two harnesses usually differ: the variance of one pair's difference."""
 LARGEST = 0.2
@@ -35,10 +35,13 @@ class Effects:
 
     By Matheron's rule a prior draw, corrected by what it gets wrong of the readings, is a posterior draw;
     it costs one linear system of as many unknowns as there are readings.
+
+    Args:
+        hopes: what each lever is expected to add before anything was tried; 0 where it is not named.
     """
 
-    def __init__(self, tried: Sequence[Tried], rng: random.Random) -> None:
-        self._rng = rng
+    def __init__(self, tried: Sequence[Tried], hopes: Mapping[str, float], rng: random.Random) -> None:
+        self._rng, self._hopes = rng, hopes
         self._prior: dict[tuple[str, str], float] = {}
         self._readings = [reading for past in tried for reading in _readings(past)]
         readings = self._readings
@@ -62,7 +65,9 @@ class Effects:
 
     def _at_first(self, feature: tuple[str, str]) -> float:
         if feature not in self._prior:
-            self._prior[feature] = self._rng.gauss(0.0, math.sqrt(_variance(feature)))
+            lever, variant = feature
+            mean = 0.0 if variant else self._hopes.get(lever, 0.0)
+            self._prior[feature] = self._rng.gauss(mean, math.sqrt(_variance(feature)))
         return self._prior[feature]
 
 
