@@ -86,7 +86,7 @@ class Workers:
         try:
             return await _Supervisor(host, pid, self._stall_s).run(sock, episode)
         finally:
-            shutil.rmtree(home, ignore_errors=True)
+            _remove(home)
 
     async def _fork(self, harness: HarnessConfig) -> tuple[socket.socket, int, Path]:
         """A new worker for ``harness``: the socket to it, its pid, its folder."""
@@ -137,6 +137,14 @@ class Workers:
         if self._home is not None:
             self._home.cleanup()
         self._zygote = self._control = self._home = None
+
+
+def _remove(folder: Path) -> None:
+    """Remove a worker's folder, which is empty as a rule."""
+    try:
+        folder.rmdir()
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @lru_cache(maxsize=PREPARED)

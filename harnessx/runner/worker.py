@@ -21,7 +21,7 @@ import signal
 import socket
 import sys
 import tempfile
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from harnessx.errors import ContractViolation, Failure, Outcome, Source
@@ -151,7 +151,12 @@ def episode_from_json(data: Frame) -> Episode:
 def die_with_parent() -> None:
     """Ask Linux to kill this process when its parent dies (prctl(2), PR_SET_PDEATHSIG)."""
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
 
 
 def zygote(control: socket.socket) -> None:
@@ -207,7 +212,7 @@ def _child(sock: socket.socket, harness: HarnessConfig | Exception) -> None:
         os.chdir(home)
         tempfile.tempdir = home
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        asyncio.run(run_worker(sock, harness))
+        asyncio.SelectorEventLoop().run_until_complete(run_worker(sock, harness))  # run() does what nobody needs here
     finally:
         os._exit(0)
 
