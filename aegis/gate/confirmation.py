@@ -120,7 +120,8 @@ class Confirmation:
     async def run(self, incumbent: HarnessConfig, trials: Sequence[Trial]) -> Trial | None:
         """Draw and score until a trial ships (returned) or none is open.
 
-        Trials are in ranking order: of two that ship at the same pair, the first ranked does.
+        Trials are in ranking order. A ship ends the pair: those ranked behind have not seen it, stay open, and
+        may begin anew against the new incumbent, even if it would have shipped them too.
         """
         while open_trials := [t for t in trials if t.test.verdict is None]:
             size = min(self._batch, self._run_cap - self._draws.taken, self._cap - min(t.pairs for t in open_trials))
@@ -140,7 +141,9 @@ class Confirmation:
     def _score(trials: Sequence[Trial], results: Sequence[RolloutResult]) -> Trial | None:
         for trial, result in _open(trials, results[1:]):
             trial.score(results[0], result)
-        return next((t for t in trials if t.test.verdict is Verdict.SHIP), None)
+            if trial.test.verdict is Verdict.SHIP:
+                return trial
+        return None
 
 
 def _open(trials: Sequence[Trial], results: Sequence[RolloutResult]) -> Iterator[tuple[Trial, RolloutResult]]:
