@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from evolve_drive import SMALL, candidates, code, edit, evolved, good_code, insert, lasting, run, script, trail
 
 from aegis.candidate import Candidate, Proposal
-from aegis.evaluator import Evaluation
+from aegis.evaluator import EVOLVE, VALIDATION, Evaluation
 from aegis.gate.approval import Approval, Risk, risk
-from aegis.gate.screen import wider_limits
+from aegis.gate.confirmation import Confirmation, Draws
+from aegis.gate.gate import Gate, GateConfig, Ruling
+from aegis.gate.screen import Screening, wider_limits
 from aegis.gate.seesaw import seesaw
 from aegis.gate.smoke import Smoke
 from aegis.gate.source import MAX_SOURCE, findings_in
 from aegis.manifest import Manifest, Signature
-from aegis.record import Bucket, Prediction
+from aegis.record import Bucket, Decision, Prediction
+from aegis.statistics import Spending
 from harnessx.algebra import Edit
 from harnessx.errors import Outcome, StopReason
 from harnessx.harness import HarnessConfig
 from harnessx.runner.jobs import RolloutResult
+from harnessx.tasks import Task
 
 PASSES = "def test_it(build):\n    assert build\n"
 REMIND = insert("Instructions", text="Think.")
@@ -283,6 +289,39 @@ def evaluation(**tasks: str) -> Evaluation:
 def test_the_seesaw_rule_counts_a_task_as_solved_on_any_attempt(before, after, reason):
     finding = seesaw(before, after)
     assert (finding.reason if finding else None) == reason
+
+
+# --- ships at one pair --------------------------------------------------------------------------------
+
+
+class Better:
+    """Every candidate wins every pair against the baseline; two together win no more than one."""
+
+    def __init__(self) -> None:
+        self.pool = SimpleNamespace(isolation="process")
+        self.tasks = {EVOLVE: (), VALIDATION: (Task("play", "t"),)}
+
+    async def run(self, jobs):
+        baseline = jobs[0].arms[0] == HarnessConfig()
+        return [[result("t", job.attempt, place > 0 or not baseline) for place in range(len(job.arms))] for job in jobs]
+
+
+async def test_of_two_that_would_ship_at_one_pair_the_second_is_tested_against_the_first():
+    """Both would have reached 1/alpha on the same draw; only one of them may be the new incumbent."""
+    world = Better()
+    confirmation = Confirmation(world, Spending(0.05, 8), Draws(world.tasks[VALIDATION], 0),
+                                cap=60, batch=30, run_cap=500, mei=0.03)  # fmt: skip
+    first, second = candidate(REMIND), candidate(insert("CurrentState"))
+    second = replace(second, proposal=replace(second.proposal, manifest=replace(second.proposal.manifest,
+                                                                               candidate_id="C-R1-02")))  # fmt: skip
+    seen = {c.id: Screening(c.id, 1, 1, (), (), (), 0, 1.0) for c in (first, second)}
+    rulings: dict[str, Ruling] = {}
+    gate = Gate(GateConfig(), world, confirmation, 0)
+    incumbent = await gate._confirm([first, second], HarnessConfig(), rulings, seen, [])
+    assert incumbent == first.harness
+    assert rulings[first.id].decision is Decision.SHIP
+    assert rulings[second.id].decision is not Decision.SHIP
+    assert rulings[second.id].candidate.harness == second.proposal.edit.apply(first.harness)
 
 
 # --- single checks ------------------------------------------------------------------------------------
