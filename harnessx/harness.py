@@ -350,9 +350,10 @@ class HarnessConfig:
 def _asset_digest(path: str, text: str) -> str:
     """Code counts as its syntax tree (docstrings kept, positions and comments not); text as bytes."""
     if path.endswith(".py"):
-        with contextlib.suppress(SyntaxError):  # unparsable code is itself, and equals nothing that parses
+        # unparsable code is itself, and equals nothing that parses
+        with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
             text = ast.dump(ast.parse(text))
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 
 def _known(what: str, data: Mapping[str, Any], valid: list[str]) -> None:

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 import json.encoder
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, overload
@@ -39,7 +40,7 @@ _STRICT = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 def json_line(value: object) -> bytes:
     """``value`` as one line of JSON in UTF-8: for what is sent and written down, never for what is hashed.
 
-    NaN and the infinities, which JSON does not know (RFC 8259, 6), become null.
+    NaN and the infinities, which JSON does not know (RFC 8259, 6), become null; a UUID becomes text.
 
     Raises:
         TypeError: not a JSON value.
@@ -48,7 +49,15 @@ def json_line(value: object) -> bytes:
     try:
         return orjson.dumps(value, option=_STRICT)
     except TypeError:  # also integers beyond 64 bits, keys that are numbers, half a surrogate pair
-        return _plain(value).encode()
+        return _plain(_finite(value)).encode()
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def canonical_json(value: object) -> str:

@@ -14,7 +14,7 @@ import importlib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import CodeType, MappingProxyType, ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from harnessx.errors import HarnessInvalid
@@ -244,17 +244,11 @@ def _literal(node: ast.expr, where: str) -> Any:
     raise HarnessInvalid(f"{where} must be a literal, so that a host can read it without running it")
 
 
-@functools.lru_cache(maxsize=512)
-def compile_asset(path: str, source: str) -> CodeType:
-    """The code of an asset, which nothing has run."""
-    return compile(source, path, "exec")
-
-
 @functools.lru_cache(maxsize=64)
 def _asset_module(path: str, source: str) -> ModuleType:
     name = "harness_assets." + path.removeprefix("assets/").removesuffix(".py").replace("/", ".")
     module = ModuleType(name)
     module.__file__ = path
     sys.modules[name] = module  # dataclasses look their module up
-    exec(compile_asset(path, source), module.__dict__)
+    exec(compile(source, path, "exec"), module.__dict__)
     return module

@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Coroutine
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -29,7 +28,7 @@ from harnessx.loop import Ending, Episode, RunLoop
 from harnessx.messages import ModelRequest, ToolCall
 from harnessx.runner.host import Host
 from harnessx.runner.wire import VERSION, Channel, Frame, RequestReader, WireError, error_to_json, read_call
-from harnessx.runner.worker import PREPARED, episode_to_json, failure_from
+from harnessx.runner.worker import episode_to_json, failure_from
 
 Isolation: TypeAlias = Literal["auto", "bubblewrap", "landlock", "docker", "process", "inprocess", "none"]
 AVAILABLE = ("process", "inprocess", "none")
@@ -95,14 +94,15 @@ class Workers:
         assert self._control is not None
         assert self._home is not None
         home = Path(self._home.name)
+        order = json.dumps(harness.to_json()).encode()
+        loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
         try:
-            order = _order(harness)
-            with theirs:
-                socket.send_fds(self._control, [len(order).to_bytes(4, "big")], [theirs.fileno()])
-                self._control.sendall(order)
             ours.setblocking(False)
-            answer = await asyncio.get_running_loop().sock_recv(ours, 4)
+            with theirs:
+                socket.send_fds(self._control, [b"f"], [theirs.fileno()])
+            await loop.sock_sendall(ours, len(order).to_bytes(4, "big") + order)
+            answer = await loop.sock_recv(ours, 4)
             if len(answer) < 4:
                 raise Failure(Source.SANDBOX, "the process that forks workers died")
         except BaseException:  # a cancelled wait included: the worker sees its socket close, and ends
@@ -145,12 +145,6 @@ def _remove(folder: Path) -> None:
         folder.rmdir()
     except OSError:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@lru_cache(maxsize=PREPARED)
-def _order(harness: HarnessConfig) -> bytes:
-    """What the zygote is told of a harness."""
-    return json.dumps(harness.to_json()).encode()
 
 
 class _Supervisor:

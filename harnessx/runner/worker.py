@@ -1,9 +1,9 @@
 """The untrusted side: one process per rollout, forked from a pre-imported zygote.
 
 ``python -P -s -m harnessx.runner.worker FD`` is the zygote. It has an empty environment and no handle
-but its control socket. An order there is a harness (length-prefixed JSON) and a socket: the zygote parses
-and compiles the harness, once, and runs nothing of it; it forks a child, answers on the socket with
-the child's pid (4 bytes), and forgets both. The child runs one rollout's loop over the socket, in a
+but its control socket. For each socket it receives there, it reads a harness (length-prefixed JSON)
+from that socket, parses it, once, without compiling or running any of its code, forks a child, answers
+with the child's pid (4 bytes), and forgets both. The child runs one rollout's loop over the socket, in a
 folder of its own, and exits. Zygote and children die with their parents.
 """
 
@@ -29,14 +29,13 @@ from harnessx.harness import HarnessConfig
 from harnessx.loop import Episode, RunLoop
 from harnessx.messages import ModelRequest, ModelResponse, ToolCall, ToolSchema
 from harnessx.runner.wire import VERSION, Channel, Frame, RequestWriter, WireError, error_from_json, unprefixed
-from harnessx.spec import compile_asset
 from harnessx.tasks import ToolResult
 
 _PR_SET_PDEATHSIG = 1
 MAX_MESSAGE = 2000
 """Characters of an error that cross the wire."""
-PREPARED = 32
-"""Harnesses that a zygote keeps ready."""
+PARSED = 32
+"""Harnesses that a zygote remembers."""
 
 
 class WirePort:
@@ -165,17 +164,39 @@ def zygote(control: socket.socket) -> None:
     asyncio.run(_rehearse())
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
-        head, fds, _, _ = socket.recv_fds(control, 4, 1)
-        if not head:
+        message, fds, _, _ = socket.recv_fds(control, 1, 1)
+        if not message:
             return
-        harness = _prepared(control.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL))
-        pid = os.fork()
-        if pid == 0:
-            control.close()
-            _child(socket.socket(fileno=fds[0]), harness)
-        with contextlib.suppress(OSError):  # nobody waits for it any more
-            os.write(fds[0], pid.to_bytes(4, "big"))
-        os.close(fds[0])
+        with socket.socket(fileno=fds[0]) as sock:
+            harness = _received(sock)
+            if harness is None:
+                continue
+            pid = os.fork()
+            if pid == 0:
+                control.close()
+                _child(sock, harness)
+            with contextlib.suppress(OSError):  # nobody waits for it any more
+                sock.send(pid.to_bytes(4, "big"))
+
+
+def _received(sock: socket.socket) -> HarnessConfig | Exception | None:
+    """The harness that the host wants run over ``sock``; None when it has thought better of it."""
+    try:
+        text = _exactly(sock, int.from_bytes(_exactly(sock, 4), "big"))
+    except OSError:
+        return None
+    return _parsed(text) if text else None
+
+
+def _exactly(sock: socket.socket, size: int) -> bytes:
+    """``size`` bytes, or none where the sender stops before."""
+    found = bytearray()
+    while len(found) < size:
+        more = sock.recv(size - len(found))
+        if not more:
+            return b""
+        found += more
+    return bytes(found)
 
 
 async def _rehearse() -> None:
@@ -186,20 +207,16 @@ async def _rehearse() -> None:
     RunLoop(harness, Episode("", ""), WirePort(), allow_assets=True)
 
 
-@lru_cache(maxsize=PREPARED)
-def _prepared(text: bytes) -> HarnessConfig | Exception:
-    """The harness that ``text`` (JSON) means, its code compiled and not run; or why there is none."""
+@lru_cache(maxsize=PARSED)
+def _parsed(text: bytes) -> HarnessConfig | Exception:
+    """The harness that ``text`` (JSON) means, or why there is none."""
     try:
-        harness = HarnessConfig.from_json(json.loads(text))
-        for path, source in harness.assets.items():
-            if path.endswith(".py"):
-                compile_asset(path, source)
+        return HarnessConfig.from_json(json.loads(text))
     except Exception as error:  # noqa: BLE001  (whatever is wrong with it, its rollouts will say)
-        return error
+        return error.with_traceback(None)
     finally:
         gc.collect()
         gc.freeze()  # what is here now, no child's collection touches
-    return harness
 
 
 def _child(sock: socket.socket, harness: HarnessConfig | Exception) -> None:

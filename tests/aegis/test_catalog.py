@@ -105,13 +105,13 @@ def test_the_same_seed_proposes_the_same_and_directions_differ(scene):
 
 
 def test_what_has_proved_harmful_is_not_proposed_again(scene):
-    """Every cure of one symptom, measured as a loss: that symptom makes room for the next."""
+    """Every cure of one symptom, measured as a loss (not ruled out by a verdict): it makes room for the next."""
     cures = [lever for lever in LEVERS if Symptom.REPEATED_CALL in lever.cures and lever.variants(scene)]
     loss = Interval(-0.1, -0.1, -0.1, 480)
     past = []
     for lever in cures:
         for variant in lever.variants(scene):
-            record = CandidateRecord("C", 1, (lever.bucket,), variant.title, "d", "p", Decision.REJECT, "c", "r",
+            record = CandidateRecord("C", 1, (lever.bucket,), variant.title, "d", "p", Decision.UNDECIDED, "c", "r",
                                      pairs=480, difference=loss)  # fmt: skip
             past.append(Tried(record, lever.name, f"{lever.name}/{variant.title}", -6, 60))
     unaware, aware = set(), set()
@@ -122,6 +122,21 @@ def test_what_has_proved_harmful_is_not_proposed_again(scene):
         aware |= named(asked)
     assert unaware & {lever.name for lever in cures}
     assert aware - {lever.name for lever in cures} == aware != set()
+
+
+def test_what_was_measured_decides_who_goes_first(scene):
+    asked = brief(scene)
+    variants = {lever.name: lever.variants(scene)[0] for lever in LEVERS if lever.variants(scene)}
+    (bad, worse), (good, better) = list(variants.items())[:2]
+    for lever, title, gain in ((bad, worse.title, -0.1), (good, better.title, 0.1)):
+        record = CandidateRecord("C", 1, (Bucket.PROMPT,), title, "d", "p", Decision.UNDECIDED, "c", "r",
+                                 pairs=480, difference=Interval(gain, gain, gain, 480))  # fmt: skip
+        asked.history.tried.append(Tried(record, lever, "d"))
+    candidates = []
+    for number, (lever, variant) in enumerate([(bad, worse), (good, better)], 1):
+        described = replace(manifest(variant.title), lever=lever, candidate_id=f"C-R1-0{number}")
+        candidates.append(Candidate.of(Proposal(variant.edit, described, {}), H0, number))
+    assert asyncio.run(Catalog().review(candidates, asked)).ranking == ("C-R1-02", "C-R1-01")
 
 
 def named(asked: Brief) -> set[str]:

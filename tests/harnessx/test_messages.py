@@ -159,6 +159,7 @@ def test_a_line_of_json_reads_back_as_what_was_written(value):
 
 def test_a_line_of_json_knows_no_nan():
     assert json_line([math.nan, -math.inf]) == b"[null,null]"
+    assert json_line({"a": [math.nan, 2**70]}) == f'{{"a":[null,{2**70}]}}'.encode()
 
 
 def test_a_number_as_a_key_is_written_as_text():

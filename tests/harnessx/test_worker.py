@@ -82,6 +82,27 @@ async def test_its_module_is_run_by_itself_and_not_by_the_process_that_forks_it(
     assert records[0].claims["ran"] != records[1].claims["ran"]
 
 
+async def test_code_that_never_finishes_compiling_stalls_its_own_worker_alone():
+    """A ``finally`` body is compiled twice: nested 30 deep, for ever. Parsing it takes no time."""
+    nest = "\n".join(f"{' ' * i}try: pass\n{' ' * i}finally:" for i in range(30)) + f"\n{' ' * 30}pass\n"
+    crew = Workers("process", stall_s=1.0)
+    endless = HarnessConfig(GOOD.processors, GOOD.slots, {p: t + nest for p, t in GOOD.assets.items()})
+    bad, good = await asyncio.gather(rollout(crew, endless), rollout(crew, GOOD))
+    crew.close()
+    assert good.passed
+    assert (bad.outcome, "said nothing for 1 s" in bad.error) == (Outcome.HARNESS_ERROR, True)
+
+
+async def test_an_asset_that_nothing_runs_may_be_no_python(workers):
+    template = HarnessConfig(GOOD.processors, GOOD.slots, {**GOOD.assets, "assets/template.py": "{{ name }} %"})
+    assert (await rollout(workers, template)).passed
+
+
+async def test_a_harness_larger_than_any_socket_buffer_arrives(workers):
+    large = HarnessConfig(GOOD.processors, GOOD.slots, {**GOOD.assets, "assets/large.txt": "x" * 3_000_000})
+    assert (await rollout(workers, large)).passed
+
+
 async def test_the_folder_of_a_killed_worker_is_gone_too(tmp_path):
     workers = Workers("process", stall_s=2.0)
     seen = tmp_path / "cwd"

@@ -2,8 +2,8 @@
 
 Each round it aims at the failing regions in the Planner's order. For each it draws the levers that
 might cure it (Thompson sampling from the posterior of their effects), and proposes the best few as one
-edit, because a package of small cures can be confirmed where each alone could not. Candidates that ran out of pairs
-while ahead come back bundled. The last place explores. Nothing here knows what any lever is worth.
+edit, because a package of small cures can be confirmed where each alone could not. Candidates that ran
+out of pairs while ahead come back bundled. The last place explores, and so does any that no symptom fills.
 """
 
 from __future__ import annotations
@@ -110,7 +110,12 @@ class Catalog:
         return Review(tuple(c.id for c in ranked))
 
     def _effects(self, brief: Brief, rng: random.Random) -> Effects:
-        return Effects(brief.history.tried, {v.name: HOPE * max(v.cures.values()) for v in self.levers}, rng)
+        """A draw of what the levers add; without direction, one that knows nothing."""
+        if not self.directed:
+            return Effects((), {}, rng)
+        return Effects(
+            brief.history.tried, {v.name: HOPE * max(v.cures.values(), default=0.0) for v in self.levers}, rng
+        )
 
     def _aims(self, brief: Brief, rng: random.Random) -> list[Symptom]:
         """Symptoms by the number of failing tasks that show them, in the Planner's order of regions first."""
