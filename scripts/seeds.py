@@ -89,7 +89,6 @@ def row(arm: str, seed: int, folder: Path, tasks: int) -> dict[str, Any]:
         "undecided": len(summary.having(Decision.UNDECIDED)),
         "rollouts": summary.rollouts,
         "tokens": summary.tokens,
-        "seconds": round(sum(summary.seconds.values()), 1),
         "fresh_gain": gain,
         "largest_share": max((s / gain for s in steps), default=0.0) if gain > 0 else 0.0,
         "shares": steps,
