@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias, get_args
 
 from harnessx.errors import Failure, LimitReached, ModelFailure, Source, StopReason, ToolError
@@ -86,30 +86,18 @@ class Channel(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._broken:
             return
-        buffer = self._buffer
-        buffer += data
-        start, size = 0, len(buffer)
-        while size - start >= 4:
-            length = int.from_bytes(buffer[start : start + 4], "big")
-            if length > self._limit:
-                self._break(f"a frame of {length} bytes (at most {self._limit})")
-                return
-            if size - start - 4 < length:
-                break
-            body = bytes(buffer[start + 4 : start + 4 + length])
-            start += 4 + length
-            kind = "?"
-            try:
+        self._buffer += data
+        kind = "?"
+        try:
+            for body in bodies(self._buffer, self._limit):
+                kind = "?"
                 frame = unpack(body)
                 kind = frame["t"]
                 self._on_frame(frame)
-            except WireError as error:
-                self._break(str(error))
-                return
-            except (KeyError, TypeError, ValueError, RecursionError) as error:
-                self._break(f"a malformed {kind!r} frame ({type(error).__name__}: {error})")
-                return
-        del buffer[:start]
+        except WireError as error:
+            self._break(str(error))
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            self._break(f"a malformed {kind!r} frame ({type(error).__name__}: {error})")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._on_close(self._broken or (str(exc) if exc else ""))
@@ -132,6 +120,27 @@ class Channel(asyncio.Protocol):
     def _break(self, reason: str) -> None:
         self._broken = reason
         self.abort()
+
+
+def bodies(buffer: bytearray, limit: int = MAX_FRAME) -> Iterator[bytes]:
+    """Cut the frames that are complete off the front of ``buffer``.
+
+    Raises:
+        WireError: a frame longer than ``limit`` bytes.
+    """
+    start = 0
+    try:
+        while len(buffer) - start >= 4:
+            length = int.from_bytes(buffer[start : start + 4], "big")
+            if length > limit:
+                raise WireError(f"a frame of {length} bytes (at most {limit})")
+            end = start + 4 + length
+            if len(buffer) < end:
+                return
+            body, start = bytes(buffer[start + 4 : end]), end
+            yield body
+    finally:
+        del buffer[:start]
 
 
 def unpack(body: bytes) -> Frame:

@@ -28,28 +28,64 @@ from harnessx.errors import ContractViolation, Failure, Outcome, Source
 from harnessx.harness import HarnessConfig
 from harnessx.loop import Episode, RunLoop
 from harnessx.messages import ModelRequest, ModelResponse, ToolCall, ToolSchema
-from harnessx.runner.wire import VERSION, Channel, Frame, RequestWriter, WireError, error_from_json, unprefixed
+from harnessx.runner.wire import (
+    VERSION,
+    Frame,
+    RequestWriter,
+    WireError,
+    bodies,
+    error_from_json,
+    pack,
+    unpack,
+    unprefixed,
+)
 from harnessx.tasks import ToolResult
 
 _PR_SET_PDEATHSIG = 1
 MAX_MESSAGE = 2000
 """Characters of an error that cross the wire."""
+READ_SIZE = 256 * 1024
 PARSED = 32
 """Harnesses that a zygote remembers."""
 
 
 class WirePort:
-    """The `Port` of a worker: every call is a frame to the host and a frame back."""
+    """The `Port` of a worker: every call is a frame to the host and a frame back.
 
-    def __init__(self) -> None:
+    Sending blocks until the host has taken it; reading is the event loop's only business with the world.
+    A host that is gone, or does not speak this version, ends the process.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
         self.start: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
-        self.channel: Channel | None = None
+        self._sock, self._buffer = sock, bytearray()
         self._ids = itertools.count()
         self._waiting: dict[int, asyncio.Future[Frame]] = {}
         self._writer = RequestWriter()
 
-    def on_frame(self, frame: Frame) -> None:
-        """Take a frame from the host."""
+    def listen(self) -> None:
+        """Take frames from now on."""
+        asyncio.get_running_loop().add_reader(self._sock, self._read)
+
+    def send(self, frame: Frame) -> None:
+        """Hand a frame to the host."""
+        try:
+            self._sock.sendall(pack(frame))
+        except OSError:
+            os._exit(0)
+
+    def _read(self) -> None:
+        try:
+            data = self._sock.recv(READ_SIZE)
+            self._buffer += data
+            for body in bodies(self._buffer):
+                self._on_frame(unpack(body))
+        except (OSError, WireError):
+            os._exit(1)
+        if not data:
+            os._exit(0)
+
+    def _on_frame(self, frame: Frame) -> None:
         if frame["t"] == "start":
             if frame["version"] != VERSION:
                 raise WireError(f"version {frame['version']}, not {VERSION}")
@@ -63,10 +99,6 @@ class WirePort:
         else:
             waiting.set_result(frame)
 
-    def on_close(self, reason: str) -> None:
-        """The host is gone: so are we."""
-        os._exit(0)
-
     async def complete(self, request: ModelRequest, path: str) -> ModelResponse:
         """Ask the host's model."""
         frame = await self._ask({"t": "complete", **self._writer.write(request, path)})
@@ -78,18 +110,17 @@ class WirePort:
         return ToolResult(frame["content"], frame["is_error"], frame["done"])
 
     async def _ask(self, frame: Frame) -> Frame:
-        assert self.channel is not None
         frame["id"] = next(self._ids)
         future: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
         self._waiting[frame["id"]] = future
-        self.channel.send(frame)
+        self.send(frame)
         return await future
 
 
 async def run_worker(sock: socket.socket, harness: HarnessConfig | Exception) -> None:
     """Run the one rollout of ``harness`` that the host starts over ``sock``; or say why it cannot be built."""
-    port = WirePort()
-    port.channel = await Channel.over(sock, port.on_frame, port.on_close)
+    port = WirePort(sock)
+    port.listen()
     started = await port.start
     try:
         if isinstance(harness, Exception):
@@ -98,11 +129,9 @@ async def run_worker(sock: socket.socket, harness: HarnessConfig | Exception) ->
         random.seed(f"{episode.seed}/{episode.task_id}/{episode.attempt}")
         ending = await RunLoop(harness, episode, port, allow_assets=True).run()
         stop, claims = ending.stop_reason.value, dict(ending.claims)
-        port.channel.send({"t": "end", "stop": stop, "answer": ending.answer, "claims": claims})
+        port.send({"t": "end", "stop": stop, "answer": ending.answer, "claims": claims})
     except Exception as error:  # noqa: BLE001  (the boundary of the process: the host is told)
-        port.channel.send({"t": "failed", **_confession(error)})
-    port.channel.close()  # on_close ends the process once everything is sent
-    await asyncio.Event().wait()
+        port.send({"t": "failed", **_confession(error)})
 
 
 def _confession(error: Exception) -> dict[str, Any]:
@@ -204,7 +233,7 @@ async def _rehearse() -> None:
     from harnessx.processors import SystemPrompt
 
     harness = HarnessConfig.from_json(HarnessConfig([SystemPrompt(text="nothing")]).to_json())
-    RunLoop(harness, Episode("", ""), WirePort(), allow_assets=True)
+    RunLoop(harness, Episode("", ""), WirePort(socket.socket()), allow_assets=True)
 
 
 @lru_cache(maxsize=PARSED)

@@ -23,7 +23,7 @@ call = {"t": "call", "id": 1, "call": {"id": "", "name": "meet", "arguments": {}
 end = {"t": "end", "stop": "finished", "answer": "done", "claims": {}}
 def send(body, length=None):
     size = len(body) if length is None else length
-    port.channel._transport.write(size.to_bytes(4, "big") + body)
+    port._sock.sendall(size.to_bytes(4, "big") + body)
 def tell(frame):
     send(json.dumps(frame).encode())
 try:
