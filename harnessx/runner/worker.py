@@ -44,7 +44,7 @@ from harnessx.tasks import ToolResult
 _PR_SET_PDEATHSIG = 1
 MAX_MESSAGE = 2000
 """Characters of an error that cross the wire."""
-READ_SIZE = 256 * 1024
+READ_SIZE = 16 * 1024
 PARSED = 32
 """Harnesses that a zygote remembers."""
 
