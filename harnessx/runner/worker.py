@@ -45,6 +45,7 @@ _PR_SET_PDEATHSIG = 1
 MAX_MESSAGE = 2000
 """Characters of an error that cross the wire."""
 READ_SIZE = 16 * 1024
+"""Bytes taken at once; a longer frame is put together from several."""
 PARSED = 32
 """Harnesses that a zygote remembers."""
 
