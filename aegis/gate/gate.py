@@ -31,7 +31,7 @@ class GateConfig:
     ledger: str = "spending"
     cap: int = 480
     batch: int = 32
-    run_cap: int = 4800
+    run_cap: int = 4000
     mei: float = 0.03
     slack: float = 0.5
     max_trials: int = 3

@@ -17,6 +17,7 @@ from worker_drive import code, hostile, rollout
 from harnessx.errors import Failure, LimitReached, ModelFailure, Outcome, Source, StopReason, ToolError
 from harnessx.harness import HarnessConfig
 from harnessx.hooks import Hook
+from harnessx.loop import Episode
 from harnessx.messages import Conversation, Message, ModelRequest, Part, ToolCall, ToolSchema
 from harnessx.runner.isolation import Workers
 from harnessx.runner.wire import (
@@ -30,6 +31,7 @@ from harnessx.runner.wire import (
     pack,
     unpack,
 )
+from harnessx.runner.worker import episode_to_json
 
 # --- requests as deltas -------------------------------------------------------------------------------
 
@@ -140,13 +142,14 @@ async def test_nothing_is_read_after_a_broken_frame():
     ours.close()
 
 
-async def test_a_host_of_another_version_is_not_served():
+@pytest.mark.parametrize(("version", "served"), [(VERSION, True), (VERSION + 1, False)])
+async def test_only_a_host_of_the_same_version_is_served(version, served):
     workers = Workers("process")
     sock, _, _ = await workers._fork(HarnessConfig([]))
     sock.setblocking(True)
     sock.settimeout(5)
-    sock.sendall(pack({"t": "start", "version": VERSION + 1, "episode": {}}))
-    assert sock.recv(1) == b""
+    sock.sendall(pack({"t": "start", "version": version, "episode": episode_to_json(Episode("t", "Hello."))}))
+    assert bool(sock.recv(1)) == served
     sock.close()
     workers.close()
 

@@ -97,7 +97,6 @@ class Catalog:
     async def review(self, candidates: Sequence[Candidate], brief: Brief) -> Review:
         """By the posterior of the levers, the wider prediction first; levers that must rest are left to the audit."""
         rng = random.Random(f"review/{self.seed}/{brief.seed}/{brief.round}")
-
         effects = self._effects(brief, rng)
         failing = len(brief.digest.failing) or 1
 
@@ -113,9 +112,8 @@ class Catalog:
         """A draw of what the levers add; without direction, one that knows nothing."""
         if not self.directed:
             return Effects((), {}, rng)
-        return Effects(
-            brief.history.tried, {v.name: HOPE * max(v.cures.values(), default=0.0) for v in self.levers}, rng
-        )
+        hopes = {lever.name: HOPE * max(lever.cures.values(), default=0.0) for lever in self.levers}
+        return Effects(brief.history.tried, hopes, rng)
 
     def _aims(self, brief: Brief, rng: random.Random) -> list[Symptom]:
         """Symptoms by the number of failing tasks that show them, in the Planner's order of regions first."""
