@@ -33,7 +33,7 @@ class GateConfig:
     batch: int = 32
     run_cap: int = 4000
     mei: float = 0.03
-    slack: float = 0.5
+    slack: float = 0.3
     max_trials: int = 3
     """Candidates that may be confirmed at once; the best screened go first."""
     smoke_s: float = 30.0
