@@ -10,7 +10,6 @@ from aegis.record import Calls
 from aegis.statistics import Interval, bootstrap_mean
 from harnessx.harness import HarnessConfig
 from harnessx.runner.jobs import Job, RolloutResult
-from harnessx.runner.pool import Pool
 from harnessx.tasks import Task
 from harnessx.trajectory import Trajectory
 
@@ -91,6 +90,24 @@ class Watcher(Protocol):
         ...
 
 
+class Runner(Protocol):
+    """Runs jobs: a `harnessx.runner.pool.Pool`, or a testbed whose rates are known."""
+
+    isolation: str
+
+    async def run(
+        self, jobs: Sequence[Job], on_result: Callable[[RolloutResult], None] | None = None
+    ) -> list[list[RolloutResult]]:
+        """One list of results (an arm each) per job, in the order given."""
+        ...
+
+    async def run_recorded(
+        self, jobs: Sequence[Job], on_result: Callable[[RolloutResult], None] | None = None
+    ) -> list[list[tuple[RolloutResult, str | None]]]:
+        """Like `run`, each result with its trajectory (JSONL) where the job asks for it."""
+        ...
+
+
 class Evaluator:
     """Runs harnesses on the run's splits, through the pool, and meters what it costs.
 
@@ -101,7 +118,7 @@ class Evaluator:
 
     def __init__(
         self,
-        pool: Pool,
+        pool: Runner,
         tasks: Mapping[str, Sequence[Task]],
         watcher: Watcher | None = None,
     ) -> None:

@@ -24,6 +24,7 @@ from aegis.record import (
     ScoreboardRound,
 )
 from aegis.round import Round
+from aegis.statistics import bootstrap_mean
 from aegis.store import RunStore
 from harnessx.harness import HarnessConfig
 
@@ -117,7 +118,7 @@ class Journal:
             alpha=ruling.alpha,
             pairs=ruling.pairs,
             diverged=ruling.diverged,
-            difference=ruling.difference,
+            difference=bootstrap_mean(ruling.differences, self._seed) if ruling.differences else None,
             calls=ruling.calls,
             predicted=manifest.predicted_impact,
             edit=candidate.proposal.edit.to_json(),

@@ -10,8 +10,9 @@ H_{t+1}      <- Gate                           mandatory; deterministic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from aegis.candidate import Candidate
 from aegis.evaluator import EVOLVE, Evaluation, Evaluator
@@ -36,6 +37,8 @@ class Engine:
     actionability: float
     seed: int
     on_stage: Callable[[int, str], None] = field(default=lambda number, name: None)
+    propose: Propose = field(default=lambda engine, incumbent, number: propose(engine, incumbent, number))
+    """Where candidates come from: the four stages, or a testbed whose edits are known to be good or bad."""
 
 
 @dataclass(slots=True)
@@ -55,13 +58,31 @@ class Round:
     stop: str = ""
 
     @property
+    def ranking(self) -> Sequence[Candidate]:
+        """What goes to the gate, the Critic's choice first."""
+        return self.critique.ranking if self.critique is not None else self.candidates
+
+    @property
     def successor(self) -> HarnessConfig:
         """H_{t+1}: what the gate let through, else H_t."""
         return self.report.incumbent if self.report is not None else self.incumbent
 
 
+Propose: TypeAlias = Callable[[Engine, HarnessConfig, int], Awaitable[Round]]
+
+
 async def run_round(engine: Engine, incumbent: HarnessConfig, number: int) -> Round:
-    """Run round ``number`` (from 1) on ``incumbent``."""
+    """Run round ``number`` (from 1) on ``incumbent``: four stages that propose, one gate that decides."""
+    this = await engine.propose(engine, incumbent, number)
+    if not this.stop:
+        engine.on_stage(number, "gate")
+        anchors = _anchors(this.trajectories)
+        this.report = await engine.gate.check(this.ranking, this.baseline, incumbent, anchors)
+    return this
+
+
+async def propose(engine: Engine, incumbent: HarnessConfig, number: int) -> Round:
+    """The four stages: measure ``incumbent``, read its traces, and rank candidates for the gate."""
     evaluator, meta, history = engine.evaluator, engine.meta, engine.history
 
     engine.on_stage(number, "rollouts")
@@ -106,10 +127,6 @@ async def run_round(engine: Engine, incumbent: HarnessConfig, number: int) -> Ro
     history.strategy_concern = this.critique.strategy_concern
     if not this.critique.ranking:
         this.stop = f"the critic ranks nothing: {this.critique.no_op or 'every candidate was dropped'}"
-        return this
-
-    engine.on_stage(number, "gate")
-    this.report = await engine.gate.check(this.critique.ranking, baseline, incumbent, _anchors(trajectories))
     return this
 
 

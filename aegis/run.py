@@ -115,7 +115,7 @@ def _engine(
     return Engine(
         evaluator,
         meta,
-        Gate(settings.gate, evaluator, _confirmation(settings, evaluator), settings.seed),
+        Gate(settings.gate, evaluator, _confirmation(settings, evaluator)),
         history,
         settings.attempts,
         settings.candidates,

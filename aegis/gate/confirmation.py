@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from aegis.candidate import Candidate
 from aegis.evaluator import VALIDATION, Evaluator
 from aegis.record import ArmCalls, Calls, Decision
-from aegis.statistics import Interval, Ledger, PairedTest, Verdict, bootstrap_mean
+from aegis.statistics import Ledger, PairedTest, Verdict
 from harnessx.harness import HarnessConfig
 from harnessx.runner.jobs import Job, RolloutResult
 from harnessx.tasks import Task
@@ -59,10 +59,6 @@ class Trial:
     def decision(self) -> Decision:
         """The verdict so far."""
         return Decision(self.test.verdict.value) if self.test.verdict else Decision.UNDECIDED
-
-    def interval(self, seed: int) -> Interval | None:
-        """Candidate minus incumbent on the drawn pairs, descriptive (it decides nothing)."""
-        return bootstrap_mean(self.differences, seed) if self.differences else None
 
     def score(self, incumbent: RolloutResult, candidate: RolloutResult) -> None:
         """One pair, in draw order."""

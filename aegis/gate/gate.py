@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from aegis.candidate import Candidate
 from aegis.evaluator import EVOLVE, Evaluation, Evaluator
@@ -17,7 +17,7 @@ from aegis.gate.screen import CostMatched, Effect, Screening, screen
 from aegis.gate.seesaw import seesaw
 from aegis.gate.smoke import Smoke
 from aegis.record import ArmCalls, Decision
-from aegis.statistics import Interval
+from aegis.statistics import ByTask
 from harnessx.errors import HarnessInvalid
 from harnessx.harness import HarnessConfig
 
@@ -49,7 +49,7 @@ class GateConfig:
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """What the gate says of one candidate."""
+    """What the gate says of one candidate; ``differences`` are its pairs', candidate minus incumbent, by task."""
 
     candidate: Candidate
     decision: Decision
@@ -60,7 +60,7 @@ class Ruling:
     alpha: float | None = None
     pairs: int = 0
     diverged: int = 0
-    difference: Interval | None = None
+    differences: ByTask = field(default_factory=dict)
     calls: ArmCalls = ArmCalls()  # noqa: RUF009
 
 
@@ -84,8 +84,8 @@ class Gate:
         anchors, literals: what manifests may cite, and what evolved source may not contain.
     """
 
-    def __init__(self, config: GateConfig, evaluator: Evaluator, confirmation: Confirmation | None, seed: int) -> None:
-        self.config, self._evaluator, self._confirmation, self._seed = config, evaluator, confirmation, seed
+    def __init__(self, config: GateConfig, evaluator: Evaluator, confirmation: Confirmation | None) -> None:
+        self.config, self._evaluator, self._confirmation = config, evaluator, confirmation
 
     async def check(
         self,
@@ -193,7 +193,7 @@ class Gate:
             test.alpha,
             trial.pairs,
             trial.diverged,
-            trial.interval(self._seed),
+            trial.differences,
             trial.calls,
         )
 

@@ -316,7 +316,7 @@ async def test_of_two_that_would_ship_at_one_pair_the_second_is_tested_against_t
                                                                                candidate_id="C-R1-02")))  # fmt: skip
     seen = {c.id: Screening(c.id, 1, 1, (), (), (), 0, 1.0) for c in (first, second)}
     rulings: dict[str, Ruling] = {}
-    gate = Gate(GateConfig(), world, confirmation, 0)
+    gate = Gate(GateConfig(), world, confirmation)
     incumbent = await gate._confirm([first, second], HarnessConfig(), rulings, seen, [])
     assert incumbent == first.harness
     assert rulings[first.id].decision is Decision.SHIP
