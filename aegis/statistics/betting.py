@@ -16,8 +16,9 @@ Source: Waudby-Smith & Ramdas, "Estimating means of bounded random variables by 
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 BETS: tuple[float, ...] = tuple(step / 20 for step in range(1, 20))
 """Stakes 0.05 … 0.95. The best one for a gain g and a loss l per pair is (g − l) / (g + l)."""
@@ -26,6 +27,20 @@ MEI = 0.03
 """Minimum effect of interest: smaller gains are not worth the pairs that would confirm them."""
 
 _LOG_CAP = 700.0  # e^700 is a float and so is a sum of a thousand of them
+
+
+@functools.cache
+def _mixture(payoffs: tuple[float, float, float], bets: tuple[float, ...]) -> Callable[[float, float, float], float]:
+    """The log e-value as a function of the counts, remembered: many tests pass through the same counts."""
+    log_factors = [[math.log1p(bet * x) for x in payoffs] for bet in bets]
+
+    @functools.lru_cache(maxsize=1 << 16)
+    def log_e(losses: float, ties: float, wins: float) -> float:
+        logs = [a * losses + b * ties + c * wins for a, b, c in log_factors]
+        peak = max(logs)
+        return peak + math.log(math.fsum(math.exp(log - peak) for log in logs) / len(logs))
+
+    return log_e
 
 
 class EProcess:
@@ -40,7 +55,7 @@ class EProcess:
             raise ValueError(f"bets must be fractions in [0, 1), got {tuple(bets)}")
         if min(payoffs) < -1:
             raise ValueError(f"a payoff may not lose more than the stake, got {payoffs}")
-        self._log_factors = [[math.log1p(bet * x) for x in payoffs] for bet in bets]
+        self._log_e = _mixture(payoffs, tuple(bets))
         self._counts = [0, 0, 0]
 
     def update(self, d: int) -> None:
@@ -51,9 +66,7 @@ class EProcess:
 
     def log_e_at(self, losses: float, ties: float, wins: float) -> float:
         """Natural log of the e-value after these counts (fractional ones: along an expected path)."""
-        logs = [a * losses + b * ties + c * wins for a, b, c in self._log_factors]
-        peak = max(logs)
-        return peak + math.log(math.fsum(math.exp(log - peak) for log in logs) / len(logs))
+        return self._log_e(losses, ties, wins)
 
     @property
     def log_e_value(self) -> float:

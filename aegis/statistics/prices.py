@@ -1,0 +1,162 @@
+"""What a confirmation costs, before it is run: `PairedTest` on many drawn paths at once.
+
+The rule is `PairedTest`'s, evaluated on whole arrays; a test holds the two against each other pair by pair.
+`fixed_n` is the classical price to compare with: the exact one-sided McNemar test at a size fixed in advance.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from aegis.statistics.betting import BETS, MEI, Futility
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats: TypeAlias = NDArray[np.float64]
+    Ints: TypeAlias = NDArray[np.int64]
+
+PATHS = 400
+_BLOCK = 128
+"""Pairs that are drawn at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """An edit as a pair sees it: the chances that d = +1, that d = −1, and that the requests differ at all."""
+
+    gain: float
+    loss: float
+    scope: float = 1.0
+
+    def __post_init__(self) -> None:
+        if min(self.gain, self.loss) < 0 or not self.gain + self.loss <= self.scope + 1e-9 <= 1 + 2e-9:
+            raise ValueError(f"gain {self.gain}, loss {self.loss}, scope {self.scope}: no chances of one pair")
+
+
+@dataclass(frozen=True)
+class Prices:
+    """One entry per path: the pairs drawn until the verdict, how many diverged, and whether it was a ship.
+
+    Pairs are what the incumbent runs (shared by the candidates of a round); diverged pairs are what the
+    candidate runs.
+    """
+
+    pairs: Ints
+    diverged: Ints
+    shipped: NDArray[np.bool_]
+
+    def power(self, pairs: int | None = None) -> float:
+        """The share of paths that ship, within ``pairs`` drawn pairs."""
+        within = self.shipped if pairs is None else self.shipped & (self.pairs <= pairs)
+        return float(within.mean())
+
+    def power_within(self, diverged: int) -> float:
+        """The share of paths that ship within ``diverged`` rollouts of the candidate."""
+        return float((self.shipped & (self.diverged <= diverged)).mean())
+
+    def pairs_for(self, power: float) -> int | None:
+        """The pairs within which a share ``power`` of the paths ships; None where it never does."""
+        import numpy as np
+
+        stops = np.sort(self.pairs[self.shipped])
+        needed = math.ceil(power * len(self.pairs))
+        return int(stops[needed - 1]) if 0 < needed <= len(stops) else None
+
+
+def prices(
+    effect: Effect,
+    *,
+    alpha: float,
+    cap: int,
+    mei: float = MEI,
+    slack: float = math.inf,
+    paths: int = PATHS,
+    seed: int = 0,
+) -> Prices:
+    """Draw ``paths`` confirmations of ``effect`` at level ``alpha`` and at most ``cap`` pairs."""
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    need, stop_futile = -math.log(alpha), math.log(Futility(mei).stop)
+    hopes = ((mei + 1) / (1 - mei), mei / (1 - mei), -1.0)
+    pairs, diverged, shipped = np.full(paths, cap), np.zeros(paths, dtype=np.int64), np.zeros(paths, dtype=bool)
+    going, wins, losses = np.arange(paths), np.zeros(paths, dtype=np.int64), np.zeros(paths, dtype=np.int64)
+    for start in range(0, cap, _BLOCK):
+        draws = rng.random((len(going), min(_BLOCK, cap - start)))
+        won = wins[going, None] + np.cumsum(draws < effect.gain, axis=1)
+        lost = losses[going, None] + np.cumsum((draws >= effect.gain) & (draws < effect.gain + effect.loss), axis=1)
+        drawn = np.arange(start + 1, start + 1 + draws.shape[1])
+        evidence = _log_mixture((-1.0, 0.0, 1.0), lost, drawn - won - lost, won)
+        ship = evidence >= need
+        off_course = evidence < need * (drawn / cap - slack)
+        ends = ship | (_log_mixture(hopes, lost, drawn - won - lost, won) >= stop_futile) | off_course
+        last = np.where(ends.any(axis=1), ends.argmax(axis=1), draws.shape[1] - 1)
+        row = np.arange(len(going))
+        pairs[going], shipped[going] = start + 1 + last, ship[row, last]
+        diverged[going] += np.cumsum(draws < effect.scope, axis=1)[row, last]
+        wins[going], losses[going] = won[:, -1], lost[:, -1]
+        going = going[~ends.any(axis=1)]
+        if not len(going):
+            break
+    return Prices(pairs, diverged, shipped)
+
+
+def _log_mixture(payoffs: tuple[float, float, float], losses: Ints, ties: Ints, wins: Ints) -> Floats:
+    """Natural log of the mean over bets of the capital, for every entry."""
+    import numpy as np
+
+    factors = [[math.log1p(bet * x) for x in payoffs] for bet in BETS]
+    logs = np.stack([a * losses + b * ties + c * wins for a, b, c in factors])
+    peak = logs.max(axis=0)
+    result: Floats = peak + np.log(np.exp(logs - peak).mean(axis=0))
+    return result
+
+
+def fixed_n(gain: float, loss: float, *, alpha: float, power: float, limit: int = 100_000, seed: int = 0) -> int | None:
+    """The pairs that an exact one-sided McNemar test, its size fixed in advance, needs for ``power``.
+
+    Returns:
+        None where ``limit`` pairs do not suffice.
+    """
+
+    def reached(n: int) -> bool:
+        return mcnemar_power(gain, loss, n, alpha=alpha, seed=seed) >= power
+
+    lo, hi = 0, 16
+    while not reached(hi):
+        if hi >= limit:
+            return None
+        lo, hi = hi, 2 * hi
+    while hi - lo > max(1, hi // 200):
+        middle = (lo + hi) // 2
+        lo, hi = (lo, middle) if reached(middle) else (middle, hi)
+    return hi
+
+
+def mcnemar_power(gain: float, loss: float, n: int, *, alpha: float, seed: int = 0, draws: int = 2000) -> float:
+    """The chance that ``n`` pairs show a gain by the exact one-sided McNemar test at level ``alpha``."""
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    wins, losses, _ = rng.multinomial(n, [gain, loss, max(0.0, 1 - gain - loss)], size=draws).T
+    critical = [mcnemar_critical(int(discordant), alpha) for discordant in wins + losses]
+    return float(np.mean(wins >= critical))
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def mcnemar_critical(discordant: int, alpha: float) -> int:
+    """The least number of wins among ``discordant`` pairs whose one-sided p-value is at most ``alpha``."""
+    tail, wins = 0.0, discordant + 1
+    log_half = discordant * math.log(0.5)
+    log_all = math.lgamma(discordant + 1)
+    while wins > 0:
+        chance = math.exp(log_all - math.lgamma(wins) - math.lgamma(discordant - wins + 2) + log_half)
+        if tail + chance > alpha:
+            break
+        tail, wins = tail + chance, wins - 1
+    return wins
