@@ -99,31 +99,18 @@ class Settings:
         )
 
     def _check(self) -> None:
-        gate = self.gate
         for name in ("rounds", "patience", "candidates", "attempts", "sealed_attempts"):
             whole(name, getattr(self, name))
         for name, size in self.splits.items():
             whole(f"benchmark.splits.{name}", size)
-        whole("gate.decisions", self.decisions)
-        for name in ("cap", "batch", "run_cap", "max_trials", "screen_attempts", "veto"):
-            whole(f"gate.{name}", getattr(gate, name))
-        for name in ("alpha", "mei"):
-            _number(f"gate.{name}", getattr(gate, name), "between 0 and 1", lambda x: 0 < x < 1)
-        for name in ("slack", "max_token_ratio", "smoke_s"):
-            _number(f"gate.{name}", getattr(gate, name), "above 0", lambda x: x > 0)
-        _number("actionability", self.actionability, "between 0 and 1, both included", lambda x: 0 <= x <= 1)
+        check_gate(self.gate, self.decisions)
+        number("actionability", self.actionability, "between 0 and 1, both included", lambda x: 0 <= x <= 1)
         for name in Budget.__dataclass_fields__:
             if getattr(self.budget, name) is not None:
-                _number(f"budget.{name}", getattr(self.budget, name), "above 0", lambda x: x > 0)
-        if gate.screen_attempts > self.attempts:
-            raise UserError(f"gate.screen_attempts={gate.screen_attempts} exceeds attempts={self.attempts}")
-        one_of("gate.rule", gate.rule, ("paired", "seesaw"))
-        one_of("gate.ledger", gate.ledger, ("spending", "elond"))
-        one_of("gate.approval", gate.approval, ("auto", "deny"))
-        one_of("gate.risk_threshold", gate.risk_threshold, tuple(r.name.lower() for r in Risk))
-        for name in ("gate.allow_budget", "run.resume"):
-            section, _, key = name.partition(".")
-            one_of(name, self.raw[section][key], (True, False))
+                number(f"budget.{name}", getattr(self.budget, name), "above 0", lambda x: x > 0)
+        if self.gate.screen_attempts > self.attempts:
+            raise UserError(f"gate.screen_attempts={self.gate.screen_attempts} exceeds attempts={self.attempts}")
+        one_of("run.resume", self.raw["run"]["resume"], (True, False))
         if self.harness is not None and not isinstance(self.harness, str):
             raise UserError(f"harness={self.harness!r}: a run starts from one harness; give a path or a name")
 
@@ -142,6 +129,26 @@ def _present(config: Mapping[str, Any], path: str) -> None:
         if not isinstance(value, Mapping) or key not in value:
             raise UserError(f"the setting {path} is missing; --cfg job shows what is set")
         value = value[key]
+
+
+def check_gate(gate: GateConfig, decisions: object) -> None:
+    """Refuse a gate with a setting out of range.
+
+    Raises:
+        UserError: names the setting and its value.
+    """
+    whole("gate.decisions", decisions)
+    for name in ("cap", "batch", "run_cap", "max_trials", "screen_attempts", "veto"):
+        whole(f"gate.{name}", getattr(gate, name))
+    for name in ("alpha", "mei"):
+        number(f"gate.{name}", getattr(gate, name), "between 0 and 1", lambda x: 0 < x < 1)
+    for name in ("slack", "max_token_ratio", "smoke_s"):
+        number(f"gate.{name}", getattr(gate, name), "above 0", lambda x: x > 0)
+    one_of("gate.rule", gate.rule, ("paired", "seesaw"))
+    one_of("gate.ledger", gate.ledger, ("spending", "elond"))
+    one_of("gate.approval", gate.approval, ("auto", "deny"))
+    one_of("gate.risk_threshold", gate.risk_threshold, tuple(r.name.lower() for r in Risk))
+    one_of("gate.allow_budget", gate.allow_budget, (True, False))
 
 
 def whole(name: str, value: object, least: int = 1) -> None:
@@ -164,7 +171,12 @@ def one_of(name: str, value: object, valid: Sequence[object]) -> None:
         raise UserError(f"{name}={value!r}; valid: {', '.join(map(str, valid))}")
 
 
-def _number(name: str, value: object, where: str, holds: Callable[[float], bool]) -> None:
+def number(name: str, value: object, where: str, holds: Callable[[float], bool]) -> None:
+    """Refuse a setting that is no number for which ``holds``.
+
+    Raises:
+        UserError: names the setting, its value and ``where`` it must lie.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float) or not holds(value):
         raise UserError(f"{name}={value!r} must be a number {where}")
 

@@ -18,6 +18,7 @@ from aegis.gate.seesaw import seesaw
 from aegis.gate.smoke import Smoke
 from aegis.record import ArmCalls, Decision
 from aegis.statistics import ByTask
+from aegis.statistics.power import PlannedTest
 from harnessx.errors import HarnessInvalid
 from harnessx.harness import HarnessConfig
 
@@ -45,6 +46,10 @@ class GateConfig:
     allow_budget: bool = False
     approval: str = "auto"
     risk_threshold: str = "code"
+
+    def test(self, decisions: int) -> PlannedTest:
+        """One confirmation as a run of ``decisions`` plans it."""
+        return PlannedTest(self.alpha / decisions, self.cap, self.mei, self.slack)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ TYPICAL_NOISE = 2 * 0.25 * 0.15 / (0.4 * 1.4)
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class PlannedTest:
     """The settings of one confirmation: level, cap in pairs, and when it gives up."""
 
     alpha: float
@@ -50,7 +50,7 @@ def touching(gain: float, scope: float, noise: float) -> Effect | None:
     return Effect(luck + gain, luck, scope) if gain + 2 * luck <= scope else None
 
 
-def power_table(test: Test, noise: float, seed: int = 0) -> list[PowerRow]:
+def power_table(test: PlannedTest, noise: float, seed: int = 0) -> list[PowerRow]:
     """Every gain on every scope that has room for it."""
     rows = []
     for scope in SCOPES:
@@ -65,9 +65,14 @@ def power_table(test: Test, noise: float, seed: int = 0) -> list[PowerRow]:
     return rows
 
 
-def detectable(test: Test, noise: float, scope: float, power: float = 0.8, seed: int = 0) -> float | None:
+def detectable_gains(test: PlannedTest, noise: float, seed: int = 0) -> dict[float, float | None]:
+    """By scope, the smallest gain that ships with power .8."""
+    return {scope: detectable(test, noise, scope, seed=seed) for scope in SCOPES}
+
+
+def detectable(test: PlannedTest, noise: float, scope: float, power: float = 0.8, seed: int = 0) -> float | None:
     """The smallest gain, to a tenth of a point, that ships with ``power``; None where none does."""
-    lo, hi = 0, round(1000 * scope * (1 - noise))
+    lo, hi = 0, int(1000 * scope * (1 - noise))
     if not _reaches(hi, test, noise, scope, power, seed):
         return None
     while hi - lo > 1:
@@ -76,7 +81,7 @@ def detectable(test: Test, noise: float, scope: float, power: float = 0.8, seed:
     return hi / 1000
 
 
-def null_ship_rate(test: Test, noise: float, paths: int = 20_000, seed: int = 0) -> float:
+def null_ship_rate(test: PlannedTest, noise: float, paths: int = 20_000, seed: int = 0) -> float:
     """How often an edit that changes every request and no rate ships."""
     return prices(
         Effect(noise / 2, noise / 2), alpha=test.alpha, cap=test.cap, mei=test.mei, slack=test.slack, paths=paths,
@@ -84,10 +89,10 @@ def null_ship_rate(test: Test, noise: float, paths: int = 20_000, seed: int = 0)
     ).power()  # fmt: skip
 
 
-def _reaches(thousandths: int, test: Test, noise: float, scope: float, power: float, seed: int) -> bool:
+def _reaches(thousandths: int, test: PlannedTest, noise: float, scope: float, power: float, seed: int) -> bool:
     effect = touching(thousandths / 1000, scope, noise)
     return effect is not None and _prices(effect, test, seed).power() >= power
 
 
-def _prices(effect: Effect, test: Test, seed: int) -> Prices:
+def _prices(effect: Effect, test: PlannedTest, seed: int) -> Prices:
     return prices(effect, alpha=test.alpha, cap=test.cap, mei=test.mei, slack=test.slack, seed=seed)
