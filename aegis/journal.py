@@ -13,6 +13,7 @@ from aegis.evaluator import EVOLVE, Evaluator
 from aegis.gate.gate import Ruling
 from aegis.history import History, Tried
 from aegis.record import (
+    Calibration,
     CandidateRecord,
     CurvePoint,
     Curves,
@@ -56,6 +57,22 @@ class Journal:
         self._store.audit({"event": "begin", "baseline": baseline.digest})
         self.save_best(baseline)
         self._write_index()
+
+    def calibrated(self, found: Calibration) -> None:
+        """Write what the gate can see, before it is asked."""
+        self._json("data/calibration.json", found)
+        seen = ", ".join(
+            f"{'none' if gain is None else f'+{100 * gain:.1f}'} on {100 * float(scope):.0f} %"
+            for scope, gain in found.detectable.items()
+        )
+        self._entries.append(
+            f"## Calibration\n\n"
+            f"Two copies of H_0 ended differently in {found.discordant} of {found.pairs} pairs "
+            f"(E that they differ: {found.e_value:.3g}, alarm at {found.alarm:g}). An edit without effect ships in "
+            f"{100 * found.null_ship_rate:.2g} % of decisions; stated: at most {100 * found.alpha:.2g} %. "
+            f"Smallest gain in points that ships with power .8, by share of attempts acted on: {seen}.\n"
+        )
+        self._store.audit({"event": "calibrated", "noise": found.noise, "e_value": found.e_value})
 
     def close_round(self, this: Round) -> None:
         """Write everything of one finished round."""

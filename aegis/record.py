@@ -12,6 +12,7 @@ intervals are 95 %. **What was not measured is null**: no record holds a made-up
 ``data/rounds.jsonl``                 one `RoundRecord` a line
 ``data/generations.json``             a list of `Generation`
 ``data/sealed.json``                  `SealedRates`
+``data/calibration.json``             `Calibration`
 ====================================  ==========================================
 """
 
@@ -25,6 +26,7 @@ from types import NoneType, UnionType
 from typing import Any, ClassVar, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from aegis.statistics import Interval
+from aegis.statistics.power import PowerRow
 from harnessx.errors import UserError
 from harnessx.messages import JSON
 
@@ -209,6 +211,29 @@ class SealedRates(Record):
     baseline: Mapping[str, float]
     final: Mapping[str, float]
     peak: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Calibration(Record):
+    """``data/calibration.json``: what the gate says of two copies of H_0, and what it can confirm (STATISTICS 12).
+
+    Of ``pairs`` pairs of attempts, ``discordant`` ended differently: ``noise`` is their share. ``e_value`` is
+    the evidence that the arms differ, alarm at ``alarm``; ``null_ship_rate`` how often an edit without effect
+    would ship at that noise, against the ``alpha`` of one decision. ``detectable`` is the smallest gain that
+    ships with power .8, by share of attempts the edit acts on; ``rows`` the prices.
+    """
+
+    pairs: int
+    discordant: int
+    noise: float
+    difference: Interval
+    e_value: float
+    alarm: float
+    alpha: float
+    null_ship_rate: float
+    tokens_per_rollout: float
+    detectable: Mapping[str, float | None]
+    rows: tuple[PowerRow, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from aegis.calibration import calibrate, check_power
 from aegis.evaluator import EVOLVE, SEALED, SPLITS, VALIDATION, Evaluation, Evaluator, Meter
 from aegis.gate.confirmation import Confirmation, Draws
 from aegis.gate.gate import Gate
@@ -40,6 +41,7 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
         UserError: bad settings, an unusable folder, data that is not there, a run that cannot go on.
         Drained: interrupted; what was running has finished and is stored.
     """
+    check_power(settings.gate, settings.decisions, settings.splits[SEALED])
     progress = Progress(settings.rounds)
     watch = Watch(progress)
     pool = Pool(settings.pool)
@@ -65,6 +67,10 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
                     done.check(number)
                     watch.stage(number, name)
 
+                if settings.gate.rule == "paired" and settings.gate.calibration:
+                    watch.enter("calibration")
+                    found = await calibrate(evaluator, baseline, settings.gate, settings.decisions, settings.seed)
+                    journal.calibrated(found)
                 engine = _engine(settings, evaluator, meta, history, on_stage)
                 schedule = Schedule(
                     settings.rounds, settings.patience, lambda: _spent(settings, evaluator.meter), done.rounds

@@ -140,7 +140,8 @@ def check_gate(gate: GateConfig, decisions: object) -> None:
     whole("gate.decisions", decisions)
     for name in ("cap", "batch", "run_cap", "max_trials", "screen_attempts", "veto"):
         whole(f"gate.{name}", getattr(gate, name))
-    for name in ("alpha", "mei"):
+    whole("gate.calibration", gate.calibration, 0)
+    for name in ("alpha", "mei", "effect", *(["power"] if gate.power is not None else [])):
         number(f"gate.{name}", getattr(gate, name), "between 0 and 1", lambda x: 0 < x < 1)
     for name in ("slack", "max_token_ratio", "smoke_s"):
         number(f"gate.{name}", getattr(gate, name), "above 0", lambda x: x > 0)

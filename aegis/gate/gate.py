@@ -46,6 +46,11 @@ class GateConfig:
     allow_budget: bool = False
     approval: str = "auto"
     risk_threshold: str = "code"
+    calibration: int = 128
+    """Pairs of copies of H_0 that are run before round 1; 0 leaves the calibration out."""
+    power: float | None = None
+    effect: float = 0.1
+    """A run is refused whose settings do not show a gain of ``effect`` with power ``power``."""
 
     def test(self, decisions: int) -> PlannedTest:
         """One confirmation as a run of ``decisions`` plans it."""

@@ -14,6 +14,7 @@ from aegis.statistics.prices import Effect, Prices, prices
 GAINS = (0.03, 0.05, 0.10)
 SCOPES = (0.1, 0.3, 1.0)
 POWERS = (0.5, 0.8, 0.9)
+_STEP = 0.005
 TYPICAL_NOISE = 2 * 0.25 * 0.15 / (0.4 * 1.4)
 """2 E[p(1 − p)] where rates are U-shaped, p ~ Beta(.25, .15)."""
 
@@ -71,17 +72,17 @@ def detectable_gains(test: PlannedTest, noise: float, seed: int = 0) -> dict[flo
 
 
 def detectable(test: PlannedTest, noise: float, scope: float, power: float = 0.8, seed: int = 0) -> float | None:
-    """The smallest gain, to a tenth of a point, that ships with ``power``; None where none does."""
-    lo, hi = 0, int(1000 * scope * (1 - noise))
-    if not _reaches(hi, test, noise, scope, power, seed):
+    """The smallest gain, to half a point, that ships with ``power``; None where none does."""
+    lo, hi = 0, int(scope * (1 - noise) / _STEP)
+    if not _reaches(hi * _STEP, test, noise, scope, power, seed):
         return None
     while hi - lo > 1:
         middle = (lo + hi) // 2
-        lo, hi = (lo, middle) if _reaches(middle, test, noise, scope, power, seed) else (middle, hi)
-    return hi / 1000
+        lo, hi = (lo, middle) if _reaches(middle * _STEP, test, noise, scope, power, seed) else (middle, hi)
+    return hi * _STEP
 
 
-def null_ship_rate(test: PlannedTest, noise: float, paths: int = 20_000, seed: int = 0) -> float:
+def null_ship_rate(test: PlannedTest, noise: float, paths: int = 4_000, seed: int = 0) -> float:
     """How often an edit that changes every request and no rate ships."""
     return prices(
         Effect(noise / 2, noise / 2), alpha=test.alpha, cap=test.cap, mei=test.mei, slack=test.slack, paths=paths,
@@ -89,8 +90,8 @@ def null_ship_rate(test: PlannedTest, noise: float, paths: int = 20_000, seed: i
     ).power()  # fmt: skip
 
 
-def _reaches(thousandths: int, test: PlannedTest, noise: float, scope: float, power: float, seed: int) -> bool:
-    effect = touching(thousandths / 1000, scope, noise)
+def _reaches(gain: float, test: PlannedTest, noise: float, scope: float, power: float, seed: int) -> bool:
+    effect = touching(gain, scope, noise)
     return effect is not None and _prices(effect, test, seed).power() >= power
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     Ints: TypeAlias = NDArray[np.int64]
 
 PATHS = 400
-_BLOCK = 128
-"""Pairs that are drawn at once."""
+_BLOCK, _PATHS = 64, 400
+"""Pairs and paths that are drawn at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,19 @@ def prices(
     """Draw ``paths`` confirmations of ``effect`` at level ``alpha`` and at most ``cap`` pairs."""
     import numpy as np
 
-    rng = np.random.default_rng(seed)
+    parts = [
+        _drawn(effect, alpha, cap, mei, slack, min(_PATHS, paths - start), np.random.default_rng([seed, start]))
+        for start in range(0, paths, _PATHS)
+    ]
+    return Prices(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _drawn(
+    effect: Effect, alpha: float, cap: int, mei: float, slack: float, paths: int, rng: np.random.Generator
+) -> tuple[Ints, Ints, NDArray[np.bool_]]:
+    """Pairs, diverged pairs and whether it ships, for each of ``paths``; only paths without a verdict go on."""
+    import numpy as np
+
     need, stop_futile = -math.log(alpha), math.log(Futility(mei).stop)
     hopes = ((mei + 1) / (1 - mei), mei / (1 - mei), -1.0)
     pairs, diverged, shipped = np.full(paths, cap), np.zeros(paths, dtype=np.int64), np.zeros(paths, dtype=bool)
@@ -103,7 +115,7 @@ def prices(
         going = going[~ends.any(axis=1)]
         if not len(going):
             break
-    return Prices(pairs, diverged, shipped)
+    return pairs, diverged, shipped
 
 
 def _log_mixture(payoffs: tuple[float, float, float], losses: Ints, ties: Ints, wins: Ints) -> Floats:

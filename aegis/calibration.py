@@ -1,0 +1,136 @@
+"""Null calibration: before round 1 the gate must let pass what is the same (STATISTICS rule 12).
+
+Two copies of H_0 run on pairs of fresh attempts, as incumbent and candidate would, with nothing replayed
+between them. Their outcomes give the noise floor, from which follow the smallest gain the gate can
+confirm and the price of each. A gate that ships copies more often than it states, or arms that differ
+although they are the same, is refused: no later verdict would mean anything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+
+from aegis.evaluator import SEALED, VALIDATION, Evaluator
+from aegis.gate.confirmation import Draws
+from aegis.gate.gate import GateConfig
+from aegis.record import Calibration
+from aegis.statistics import EProcess, Harm, Superiority, bootstrap_mean, clopper_pearson
+from aegis.statistics.power import TYPICAL_NOISE, detectable_gains, null_ship_rate, power_table, touching
+from aegis.statistics.prices import prices
+from harnessx.errors import UserError
+from harnessx.harness import HarnessConfig
+from harnessx.runner.jobs import Job, RolloutResult
+
+FIRST_ATTEMPT = 1 << 30
+"""Calibrating attempts start here; those of the gate lie below."""
+COPY = 1 << 20
+"""The copy of an attempt is that far away: other draws, another place in every cache."""
+ALARM = 100.0
+"""Evidence at which two copies count as different: a false alarm in at most 1 % of runs."""
+NULL_PATHS = 4_000
+
+
+class GateRefused(UserError):
+    """The gate cannot be trusted here, or cannot see what it was asked to see."""
+
+
+async def calibrate(
+    evaluator: Evaluator, harness: HarnessConfig, gate: GateConfig, decisions: int, seed: int
+) -> Calibration:
+    """Run ``gate.calibration`` pairs of copies of ``harness`` and hold the gate's promise against them.
+
+    Raises:
+        GateRefused: the copies differ, nulls ship more often than stated, or too few pairs could be run.
+    """
+    results = await _copies(evaluator, harness, gate.calibration, seed)
+    pairs = [(a, b) for a, b in results if not a.missing and not b.missing]
+    if 2 * len(pairs) < len(results):
+        broken = next(r for pair in results for r in pair if r.missing)
+        raise GateRefused(f"only {len(pairs)} of {len(results)} calibrating pairs could be run: {broken.error}")
+    differences: dict[str, list[float]] = {}
+    for first, second in pairs:
+        differences.setdefault(first.task_id, []).append(float(second.passed) - float(first.passed))
+    noise = sum(a.passed != b.passed for a, b in pairs) / len(pairs)
+    test = gate.test(decisions)
+    calibration = Calibration(
+        pairs=len(pairs),
+        discordant=sum(a.passed != b.passed for a, b in pairs),
+        noise=noise,
+        difference=bootstrap_mean(differences, seed),
+        e_value=_evidence(pairs),
+        alarm=ALARM,
+        alpha=test.alpha,
+        null_ship_rate=null_ship_rate(test, noise, NULL_PATHS, seed),
+        tokens_per_rollout=sum(r.tokens for pair in pairs for r in pair) / (2 * len(pairs)),
+        detectable={str(scope): gain for scope, gain in detectable_gains(test, noise, seed).items()},
+        rows=tuple(power_table(test, noise, seed)),
+    )
+    _accept(calibration)
+    return calibration
+
+
+async def _copies(
+    evaluator: Evaluator, harness: HarnessConfig, pairs: int, seed: int
+) -> list[tuple[RolloutResult, RolloutResult]]:
+    draws = Draws(evaluator.tasks[VALIDATION], seed, name="calibration", first=FIRST_ATTEMPT)
+    arms = [(task, a) for task, attempt in draws.take(pairs) for a in (attempt, attempt + COPY)]
+    results = [r[0] for r in await evaluator.run([Job(VALIDATION, task, a, (harness,)) for task, a in arms])]
+    return list(zip(results[::2], results[1::2], strict=True))
+
+
+def _evidence(pairs: Sequence[tuple[RolloutResult, RolloutResult]]) -> float:
+    """The highest that either side's e-process ever reached, halved: valid against a difference in any direction."""
+    sides: tuple[EProcess, ...] = (Superiority(), Harm())
+    highest = 1.0
+    for first, second in pairs:
+        for side in sides:
+            side.update(int(second.passed) - int(first.passed))
+        highest = max(highest, sum(side.e_value for side in sides) / 2)
+    return highest
+
+
+def _accept(found: Calibration) -> None:
+    if found.e_value >= found.alarm:
+        raise GateRefused(
+            f"two copies of H_0 differ by {100 * found.difference.mean:+.1f} points over {found.pairs} pairs "
+            f"(E = {found.e_value:.3g}): the arms are not run alike, so no difference between harnesses can be believed"
+        )
+    shipped = round(found.null_ship_rate * NULL_PATHS)
+    if clopper_pearson(shipped, NULL_PATHS).lo > found.alpha:
+        raise GateRefused(
+            f"edits without effect ship in {100 * found.null_ship_rate:.2g} % of decisions at a noise of "
+            f"{found.noise:.2g}, more than the {100 * found.alpha:.2g} % the gate states"
+        )
+
+
+def check_power(gate: GateConfig, decisions: int, sealed: int) -> None:
+    """Refuse settings that cannot show a gain of ``gate.effect`` with the power asked for, before any rollout.
+
+    Both the confirmation of an edit that acts everywhere and the final difference on ``sealed`` tasks count;
+    rates are taken as U-shaped until they are measured.
+
+    Raises:
+        GateRefused: which of the two falls short, and what would do.
+    """
+    if gate.power is None:
+        return
+    effect = touching(gate.effect, 1.0, TYPICAL_NOISE)
+    if effect is None:
+        raise GateRefused(f"gate.effect={gate.effect}: no edit can gain that much at a noise of {TYPICAL_NOISE:.2g}")
+    test = gate.test(decisions)
+    found = prices(effect, alpha=test.alpha, cap=test.cap, mei=test.mei, slack=test.slack).power()
+    if found < gate.power:
+        raise GateRefused(
+            f"with gate.cap={gate.cap} {100 * gate.effect:+.0f} points are confirmed with power {found:.2f}, not the "
+            f"gate.power={gate.power} asked for; raise gate.cap or gate.slack, or plan fewer gate.decisions"
+        )
+    spread = effect.gain + effect.loss - gate.effect**2
+    z = NormalDist().inv_cdf
+    needed = math.ceil((z(0.975) + z(gate.power)) ** 2 * spread / gate.effect**2)
+    if sealed < needed:
+        raise GateRefused(
+            f"benchmark.splits.{SEALED}={sealed} tasks are too few to show {100 * gate.effect:+.0f} points with "
+            f"power {gate.power}; at least {needed}"
+        )
