@@ -68,7 +68,7 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
                     watch.stage(number, name)
 
                 if settings.gate.rule == "paired" and settings.gate.calibration:
-                    watch.enter("calibration")
+                    watch.stage(0, "calibration")
                     found = await calibrate(evaluator, baseline, settings.gate, settings.decisions, settings.seed)
                     journal.calibrated(found)
                 engine = _engine(settings, evaluator, meta, history, on_stage)

@@ -120,7 +120,7 @@ def test_progress_shows_the_rate_of_the_stage_that_runs(tmp_path):
     done = run(*SMALL, script(tmp_path / "s.yaml", {"propose": [good_code()]}), f"run.dir={tmp_path / 'run'}",
                "rounds=1")  # fmt: skip
     lines = [line for line in done.stderr.splitlines() if "rollouts ·" in line]
-    shown = [re.search(r"· ([\w ]+) · (\d+)/(\d+) rollouts · (\d+) % passed · ([\d ]+) tokens", x) for x in lines]
+    shown = [re.search(r"(?:·|\]) ([\w ]+) · (\d+)/(\d+) rollouts · (\d+) % passed · ([\d ]+) tokens", x) for x in lines]
     assert all(shown)
     stages: dict[str, list[tuple[int, ...]]] = {}
     for found in shown:
