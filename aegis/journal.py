@@ -224,7 +224,10 @@ class Journal:
             store.write_text(f"{folder}/landscape.md", this.landscape.to_markdown())
         store.write_text(f"{folder}/trajectories/{EVOLVE}.jsonl", "".join(t.to_jsonl() for t in this.trajectories))
         revised = {c.id: c for c, _ in this.critique.revised} if this.critique is not None else {}
-        for candidate in this.candidates:
+        proposed = {candidate.id: candidate for candidate in this.candidates}
+        ruled = [ruling.candidate for ruling in this.report.rulings] if this.report is not None else []
+        bundled = [candidate for candidate in ruled if candidate.id not in proposed]
+        for candidate in (*this.candidates, *bundled):
             base = f"{folder}/candidates/{candidate.id}"
             if candidate.id in revised:
                 self._write_candidate(f"{base}/before_revision", candidate.proposal)

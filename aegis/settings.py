@@ -149,7 +149,8 @@ def check_gate(gate: GateConfig, decisions: object) -> None:
     one_of("gate.ledger", gate.ledger, ("spending", "elond"))
     one_of("gate.approval", gate.approval, ("auto", "deny"))
     one_of("gate.risk_threshold", gate.risk_threshold, tuple(r.name.lower() for r in Risk))
-    one_of("gate.allow_budget", gate.allow_budget, (True, False))
+    for name in ("allow_budget", "bundle"):
+        one_of(f"gate.{name}", getattr(gate, name), (True, False))
 
 
 def whole(name: str, value: object, least: int = 1) -> None:

@@ -106,6 +106,7 @@ class Confirmation:
         self._evaluator, self._ledger, self._draws = evaluator, ledger, draws
         self._cap, self._batch, self._run_cap = cap, batch, run_cap
         self._mei, self._slack = mei, slack
+        self._suspended: dict[tuple[str, str], Trial] = {}
 
     @property
     def exhausted(self) -> str:
@@ -117,8 +118,22 @@ class Confirmation:
         return ""
 
     def open(self, candidate: Candidate) -> Trial:
-        """A trial at the ledger's next level."""
-        return Trial(candidate, PairedTest(self._ledger.open(), cap=self._cap, mei=self._mei, slack=self._slack))
+        """A trial at the ledger's next level; or the undecided one of the same harness against the same incumbent.
+
+        Evidence is carried over under an unchanged incumbent, candidate, model and population alone, the last two
+        of which no run changes; whatever else is proposed starts at E = 1 with an index of its own (STATISTICS 6).
+        """
+        trial = self._suspended.pop(_identity(candidate), None)
+        if trial is None:
+            return Trial(candidate, PairedTest(self._ledger.open(), cap=self._cap, mei=self._mei, slack=self._slack))
+        trial.candidate = candidate
+        trial.test.resume(self._cap)
+        return trial
+
+    def suspend(self, trial: Trial) -> None:
+        """Keep an undecided trial for the case that the same candidate comes again."""
+        if trial.test.verdict is Verdict.UNDECIDED:
+            self._suspended[_identity(trial.candidate)] = trial
 
     async def run(self, incumbent: HarnessConfig, trials: Sequence[Trial]) -> Trial | None:
         """Draw and score until a trial ships (returned) or none is open.
@@ -127,7 +142,8 @@ class Confirmation:
         may begin anew against the new incumbent, even if it would have shipped them too.
         """
         while open_trials := [t for t in trials if t.test.verdict is None]:
-            size = min(self._batch, self._run_cap - self._draws.taken, self._cap - min(t.pairs for t in open_trials))
+            left = max(t.test.cap - t.pairs for t in open_trials)
+            size = min(self._batch, self._run_cap - self._draws.taken, left)
             if size < 1:
                 return None
             drawn = self._draws.take(size)
@@ -147,6 +163,10 @@ class Confirmation:
             if trial.test.verdict is Verdict.SHIP:
                 return trial
         return None
+
+
+def _identity(candidate: Candidate) -> tuple[str, str]:
+    return candidate.parent.digest, candidate.harness.digest
 
 
 def _open(trials: Sequence[Trial], results: Sequence[RolloutResult]) -> Iterator[tuple[Trial, RolloutResult]]:

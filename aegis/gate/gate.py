@@ -9,6 +9,7 @@ from aegis.candidate import Candidate
 from aegis.evaluator import EVOLVE, Evaluation, Evaluator
 from aegis.gate.approval import Approval, Risk
 from aegis.gate.base import Check, Finding
+from aegis.gate.bundle import bundle
 from aegis.gate.canonical import Canonical
 from aegis.gate.complete import ManifestComplete
 from aegis.gate.confirmation import Confirmation, Trial
@@ -37,6 +38,8 @@ class GateConfig:
     slack: float = 0.3
     max_trials: int = 3
     """Candidates that may be confirmed at once; the best screened go first."""
+    bundle: bool = False
+    """Test a round's undecided edits once more, together."""
     smoke_s: float = 30.0
     """Seconds that the smoke test of a candidate may take."""
     screen_attempts: int = 1
@@ -107,17 +110,44 @@ class Gate:
         """Every candidate's ruling. After a ship, the others are rebased on it and tested against it."""
         rulings: dict[str, Ruling] = {}
         checks = self._static(anchors)
-        standing = await _sieve(ranking, checks, rulings, {})
-        screenings = await screen(self._evaluator, baseline, standing, self.config.screen_attempts)
-        standing = await self._screened(standing, screenings, rulings)
+        standing, screenings = await self._sift(ranking, baseline, checks, rulings)
         if self.config.rule == "seesaw":
             incumbent = await self._seesaw(standing, baseline, incumbent, rulings, screenings)
         else:
             standing.sort(key=lambda c: -screenings[c.id].net)
             incumbent = await self._confirm(standing, incumbent, rulings, screenings, checks)
+            if self.config.bundle:
+                incumbent = await self._together(baseline, incumbent, rulings, checks)
         shipped = [r for r in rulings.values() if r.decision is Decision.SHIP]
-        others = [rulings[c.id] for c in ranking if rulings[c.id].decision is not Decision.SHIP]
+        places = {c.id: place for place, c in enumerate(ranking)}
+        others = [r for r in rulings.values() if r.decision is not Decision.SHIP]
+        others.sort(key=lambda r: places.get(r.candidate.id, len(places)))
         return GateReport((*shipped, *others), incumbent)
+
+    async def _sift(
+        self,
+        candidates: Sequence[Candidate],
+        baseline: Evaluation,
+        checks: Sequence[Check],
+        rulings: dict[str, Ruling],
+    ) -> tuple[list[Candidate], dict[str, Screening]]:
+        """Everything before the confirmation: who is still standing, and what was seen on cached attempts."""
+        standing = await _sieve(candidates, checks, rulings, {})
+        screenings = await screen(self._evaluator, baseline, standing, self.config.screen_attempts)
+        return await self._screened(standing, screenings, rulings), screenings
+
+    async def _together(
+        self, baseline: Evaluation, incumbent: HarnessConfig, rulings: dict[str, Ruling], checks: Sequence[Check]
+    ) -> HarnessConfig:
+        """The round's undecided edits as one more candidate; after a ship they were tested on another incumbent."""
+        if any(r.decision is Decision.SHIP for r in rulings.values()):
+            return incumbent
+        undecided = [r for r in rulings.values() if r.decision is Decision.UNDECIDED]
+        made = bundle([(r.candidate, r.e_value or 0.0) for r in undecided], incumbent)
+        if made is None:
+            return incumbent
+        standing, screenings = await self._sift([made], baseline, checks, rulings)
+        return await self._confirm(standing, incumbent, rulings, screenings, checks)
 
     def _static(self, anchors: frozenset[str]) -> list[Check]:
         tasks = [task.id for task in self._evaluator.tasks[EVOLVE]]
@@ -174,6 +204,7 @@ class Gate:
                     trials.append(self._confirmation.open(candidate))
             shipped = await self._confirmation.run(incumbent, trials) if trials else None
             for trial in trials:
+                self._confirmation.suspend(trial)
                 rulings[trial.candidate.id] = self._ruling(trial, screenings)
             if shipped is None:
                 break

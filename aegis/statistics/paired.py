@@ -54,8 +54,7 @@ class PairedTest:
     without it and with it as the candidate's failure; the second never exceeds the first, so E is the
     second. Futility leaves it out: an infra error is no evidence against a candidate.
 
-    An undecided test may be continued by feeding the same pairs, then new ones, to a test with the
-    same level and a higher cap, as long as both harnesses, the model and the tasks are unchanged.
+    An undecided test may `resume` as long as both harnesses, the model and the tasks are unchanged.
     """
 
     def __init__(
@@ -102,6 +101,17 @@ class PairedTest:
         if self._pairs % self.look_every == 0:
             self._look()
         return self.verdict
+
+    def resume(self, pairs: int) -> None:
+        """Go on after an undecided verdict, for up to ``pairs`` more pairs: the same level, the same evidence.
+
+        Raises:
+            ValueError: the test has not ended, or it has decided.
+        """
+        if self.verdict is not Verdict.UNDECIDED:
+            raise ValueError(f"only an undecided test goes on, this one is {self.verdict or 'not over'}")
+        self.cap += pairs
+        self.verdict, self.reason = None, ""
 
     def _score(self, d: int) -> None:
         self._wins += d == 1

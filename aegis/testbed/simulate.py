@@ -134,7 +134,7 @@ def simulate(plan: Plan, seed: int) -> Simulated:
         engine.history.incumbents.append(incumbent.digest)
         offered = plan.offer(population, rng, number)
         effects.update((effect.name, effect) for effect in offered)
-        this.candidates = [_candidate(e, incumbent, number, i, trace) for i, e in enumerate(offered, start=1)]
+        this.candidates = [candidate(e, incumbent, number, i, trace) for i, e in enumerate(offered, start=1)]
         return this
 
     engine = Engine(
@@ -147,7 +147,8 @@ def simulate(plan: Plan, seed: int) -> Simulated:
     return outcome
 
 
-def _candidate(effect: Effect, parent: HarnessConfig, round: int, number: int, trace: Trajectory) -> Candidate:
+def candidate(effect: Effect, parent: HarnessConfig, round: int, number: int, trace: Trajectory) -> Candidate:
+    """The candidate that stands for ``effect``; its evidence is the first step of ``trace``."""
     anchor = trace.anchor(1)
     manifest = Manifest(
         candidate_id=f"C-R{round}-{number:02d}",

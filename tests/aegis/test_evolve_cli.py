@@ -120,13 +120,13 @@ def test_progress_shows_the_rate_of_the_stage_that_runs(tmp_path):
     done = run(*SMALL, script(tmp_path / "s.yaml", {"propose": [good_code()]}), f"run.dir={tmp_path / 'run'}",
                "rounds=1")  # fmt: skip
     lines = [line for line in done.stderr.splitlines() if "rollouts ·" in line]
-    shown = [re.search(r"(?:·|\]) ([\w ]+) · (\d+)/(\d+) rollouts · (\d+) % passed · ([\d ]+) tokens", x) for x in lines]
+    shown = [re.search(r"(?:·|]) ([\w ]+) · (\d+)/(\d+) rollouts · (\d+) % passed · ([\d ]+) tokens", x) for x in lines]
     assert all(shown)
     stages: dict[str, list[tuple[int, ...]]] = {}
     for found in shown:
         assert found is not None
         stages.setdefault(found[1], []).append(tuple(int(n.replace(" ", "")) for n in found.groups()[1:]))
-    assert list(stages) == ["rollouts", "gate", "final evaluation"]
+    assert list(stages) == ["calibration", "rollouts", "gate", "final evaluation"]
     assert stages["rollouts"] == [(6, 6, 17, stages["rollouts"][0][3])]  # one of six is solved by H_0 at this seed
     for counts in stages.values():
         assert [c[0] for c in counts] == sorted(c[0] for c in counts)  # they count up within a stage

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -10,8 +11,9 @@ import pytest
 from evolve_drive import SMALL, candidates, code, edit, evolved, good_code, insert, lasting, run, script, trail
 
 from aegis.candidate import Candidate, Proposal
-from aegis.evaluator import EVOLVE, VALIDATION, Evaluation
+from aegis.evaluator import EVOLVE, VALIDATION, Evaluation, Evaluator
 from aegis.gate.approval import Approval, Risk, risk
+from aegis.gate.bundle import bundle
 from aegis.gate.confirmation import Confirmation, Draws
 from aegis.gate.gate import Gate, GateConfig, Ruling
 from aegis.gate.screen import Screening, wider_limits
@@ -20,12 +22,16 @@ from aegis.gate.smoke import Smoke
 from aegis.gate.source import MAX_SOURCE, findings_in
 from aegis.manifest import Manifest, Signature
 from aegis.record import Bucket, Decision, Prediction
-from aegis.statistics import Spending
+from aegis.statistics import PairedTest, Spending, Verdict
+from aegis.testbed.population import Population
+from aegis.testbed.runner import SimulatedRunner, edit_of
+from aegis.testbed.simulate import candidate as simulated_candidate
 from harnessx.algebra import Edit
 from harnessx.errors import Outcome, StopReason
 from harnessx.harness import HarnessConfig
 from harnessx.runner.jobs import RolloutResult
 from harnessx.tasks import Task
+from harnessx.trajectory import Step, Trajectory
 
 PASSES = "def test_it(build):\n    assert build\n"
 REMIND = insert("Instructions", text="Think.")
@@ -433,3 +439,83 @@ def test_findings_do_not_depend_on_the_process(tmp_path):
         assert done.returncode == 0, done.stderr
         files.append(lasting(tmp_path / seed))
     assert files[0] == files[1]
+
+
+# --- undecided edits ------------------------------------------------------------------------------------
+
+
+def plan(**effects):
+    """A simulated population, the gate's parts over it, and one candidate per effect."""
+    rng = random.Random("undecided")
+    population = Population.drawn(rng)
+    made = {name: population.useful(name, rng, scope=0.5, gain=gain) for name, gain in effects.items()}
+    runner = SimulatedRunner(population, made, 0)
+    evaluator = Evaluator(runner, runner.tasks())
+    ledger = Spending(0.05, 20)
+    confirmation = Confirmation(evaluator, ledger, Draws(evaluator.tasks[VALIDATION], 0),
+                                cap=120, batch=24, run_cap=10_000, mei=0.001)  # fmt: skip
+    parent = HarnessConfig()
+    candidates = [
+        simulated_candidate(effect, parent, 1, number, Trajectory("evolve-0", steps=[Step(1)]))
+        for number, effect in enumerate(made.values(), start=1)
+    ]
+    return SimpleNamespace(evaluator=evaluator, ledger=ledger, confirmation=confirmation, candidates=candidates,
+                           parent=parent, runner=runner)  # fmt: skip
+
+
+async def test_evidence_is_carried_over_only_if_nothing_has_changed():
+    world = plan(small=0.03)
+    (small,) = world.candidates
+    first = world.confirmation.open(small)
+    await world.confirmation.run(world.parent, [first])
+    assert first.test.verdict is Verdict.UNDECIDED
+    world.confirmation.suspend(first)
+    spent, evidence, pairs = world.ledger.opened, first.test.e_value, first.pairs
+    again = world.confirmation.open(small)
+    assert (again.test.e_value, again.pairs, world.ledger.opened) == (evidence, pairs, spent)
+    await world.confirmation.run(world.parent, [again])
+    assert again.pairs > pairs
+    world.confirmation.suspend(again)
+    other = edit_of(replace(world.runner.effects(small.harness)[0], name="small")).apply(world.parent)
+    moved = replace(small, parent=other)  # the same harness against another incumbent
+    fresh = world.confirmation.open(moved)
+    assert (fresh.test.e_value, fresh.pairs, world.ledger.opened) == (1.0, 0, spent + 1)
+
+
+def test_only_an_undecided_test_goes_on():
+    test = PairedTest(0.5, cap=4)
+    with pytest.raises(ValueError, match="not over"):
+        test.resume(4)
+    for _ in range(4):
+        test.update(False, True)
+        if test.verdict is not None:
+            break
+    assert test.verdict is Verdict.SHIP
+    with pytest.raises(ValueError, match="only an undecided test"):
+        test.resume(4)
+
+
+async def test_edits_that_are_undecided_alone_may_ship_together():
+    world = plan(one=0.08, two=0.08, three=0.08)
+    gate = Gate(GateConfig(cap=120, batch=24, mei=0.001, slack=9.0, bundle=True, calibration=0), world.evaluator,
+                world.confirmation)  # fmt: skip
+    baseline = await world.evaluator.evaluate(world.parent, EVOLVE, 1)
+    report = await gate.check(world.candidates, baseline, world.parent, frozenset({"evolve-0_a0#step_1"}))
+    alone = [r for r in report.rulings if r.candidate.id != "C-R1-B1"]
+    (together,) = [r for r in report.rulings if r.candidate.id == "C-R1-B1"]
+    assert {r.decision for r in alone} == {Decision.UNDECIDED}
+    assert together.decision is Decision.SHIP
+    assert together.alpha == 0.05 / 20
+    assert world.ledger.opened == 4  # an index of its own
+    assert report.incumbent == together.candidate.harness
+    assert len(together.candidate.harness.assets) >= 2
+
+
+def test_edits_that_exclude_each_other_or_show_nothing_are_not_bundled():
+    world = plan(one=0.06, two=0.06)
+    one, two = world.candidates
+    assert bundle([(one, 3.0), (two, 0.9)], world.parent) is None
+    assert bundle([(one, 3.0), (one, 2.0)], world.parent) is None
+    made = bundle([(one, 2.0), (two, 3.0)], world.parent)
+    assert made.manifest.title == "two; one"
+    assert made.harness == two.proposal.edit.apply(one.harness)
