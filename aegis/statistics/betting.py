@@ -150,8 +150,7 @@ class DriftDetector:
             raise ValueError(f"drift is watched over at least one round, not {rounds}")
         self._rounds, self._alarm, self._bets = rounds, alarm, tuple(bets)
         self._processes: list[Harm] = []
-        self.alarmed = False
-        """Whether the alarm was ever reached. It stays on."""
+        self._alarmed = False
 
     def start_round(self) -> None:
         """Start this round's process.
@@ -169,7 +168,12 @@ class DriftDetector:
             raise ValueError("start a round before its pairs")
         for process in self._processes:
             process.update(d)
-        self.alarmed = self.alarmed or self.e_value >= self._alarm
+
+    @property
+    def alarmed(self) -> bool:
+        """Whether the alarm was reached at this look or an earlier one. Looking seldom or often is both valid."""
+        self._alarmed = self._alarmed or self.e_value >= self._alarm
+        return self._alarmed
 
     @property
     def e_value(self) -> float:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from aegis.provenance import versions
-from aegis.testbed import null, power
+from aegis.testbed import drift, null, power
 from aegis.views.terminal import console, exit_code
 from harnessx.errors import UserError
 
@@ -50,7 +50,12 @@ def _power(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"rows": [{**asdict(row), **{name: getattr(row, name) for name in ratios}} for row in rows]}
 
 
+def _drift(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {"rows": [asdict(row) for row in drift.study(arguments.runs, arguments.seed)]}
+
+
 STUDIES = {
+    "drift": (_drift, "when small losses, round after round, are noticed"),
     "null": (_null, "how often a run ships something false, by acceptance rule"),
     "power": (_power, "what confirming a true gain costs"),
 }

@@ -75,7 +75,7 @@ finally:
 """
 """The command, killed by itself at its n-th stage or n-th write; it reports what it did if it ends."""
 
-STAGES, WRITES = 13, 7
+STAGES, WRITES = 14, 6
 DEATHS = [("stage", number, 0) for number in range(1, STAGES + 1)]
 DEATHS += [("write", share, 0 if share % 3 else share) for share in range(1, WRITES + 1)]
 """(kind, which, the resume's own death): a write is given as a share of all of them, in eighths."""
