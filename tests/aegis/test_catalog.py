@@ -178,6 +178,9 @@ class LastShipsFirst:
     def open(self, candidate: Candidate) -> Trial:
         return Trial(candidate, PairedTest(0.9, cap=10))
 
+    def suspend(self, trial: Trial) -> None:
+        """Nothing comes again."""
+
     async def run(self, incumbent: HarnessConfig, trials: list[Trial]) -> Trial:
         trials[-1].test.update(False, True)
         assert trials[-1].decision is Decision.SHIP
