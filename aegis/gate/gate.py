@@ -137,6 +137,12 @@ class Gate:
         scoped._confirmation = self._confirmation.within(evaluator) if self._confirmation is not None else None
         return scoped
 
+    def trying(self, trials: int) -> Gate:
+        """The same gate with at most ``trials`` candidates confirmed a round."""
+        narrowed = copy.copy(self)
+        narrowed.config = replace(self.config, max_trials=trials)
+        return narrowed
+
     async def admits(self, candidate: Candidate, baseline: Evaluation, anchors: frozenset[str]) -> Finding | None:
         """Every check but the confirmation and the veto: a fork may lose where it will not serve.
 

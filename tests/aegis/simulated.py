@@ -46,7 +46,7 @@ def levers(harness: HarnessConfig) -> tuple[str, ...]:
 
 
 class World:
-    """Rollouts that pass with known rates: ``base`` plus what each lever adds on the task's cluster.
+    """Rollouts that pass with known rates: ``base`` plus what each lever (``x+y``: both) adds on the task's cluster.
 
     Arms that hold the same levers draw the same outcome; others draw their own, or with ``coupled`` share the
     uniform number that their rates are compared with.
@@ -60,7 +60,8 @@ class World:
 
     def rate(self, harness: HarnessConfig, cluster: str) -> float:
         """The true rate."""
-        added = sum(self.effects.get(text, {}).get(cluster, 0.0) for text in levers(harness))
+        held = set(levers(harness))
+        added = sum(effect.get(cluster, 0.0) for name, effect in self.effects.items() if held >= set(name.split("+")))
         return min(1.0, max(0.0, self.base + added))
 
     async def run(

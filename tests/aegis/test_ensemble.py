@@ -12,8 +12,9 @@ from aegis.evaluator import VALIDATION
 from aegis.gate.confirmation import FIRST_FRESH_ATTEMPT
 from aegis.record import Decision, RouteRecord
 from aegis.routing import RoutedPool
-from aegis.settings import load_system
+from aegis.settings import load_harness, load_system
 from aegis.strategies.ensemble import Ensemble, _Isolation
+from aegis.strategies.global_ import Global
 from aegis.strategies.router import Fit
 from harnessx.errors import UserError
 
@@ -33,8 +34,6 @@ async def test_an_edit_that_helps_one_cluster_and_harms_another_becomes_a_varian
 
 
 async def test_global_ships_neither(tmp_path):
-    from aegis.strategies.global_ import Global
-
     bench = Bench(World(CONFLICT), tasks("ab", 15, 20), proposing(["left"], ["right"]))
     result = await bench.run(Global(), tmp_path, rounds=3)
     assert result.final == H0
@@ -81,8 +80,6 @@ async def test_best_holds_the_router_and_its_variants_and_can_be_loaded(forked):
     entries = [json.loads(line) for line in (folder / "audit.jsonl").read_text().splitlines()]
     assert entries[-1]["successor"] == result.final.digest
     with pytest.raises(UserError, match="is a pool of variants"):
-        from aegis.settings import load_harness
-
         load_harness(str(folder / "best"), benchmark=None)
 
 
