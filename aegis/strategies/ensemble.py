@@ -15,7 +15,8 @@ What the run's bound is made of. Every confirmation opens the next level of the 
 
 Where nothing moves, both sides are the same harness on the same attempt, so each claim is that the pool gains in the
 mean over all validation tasks. With ``ledger=spending`` the union over all of them gives P(any false ship in the run)
-≤ α, as with one incumbent. Routes are fitted on evolve attempts alone and change through the gate only.
+≤ α, as with one incumbent. Routes are fitted on evolve attempts alone and change through the gate only. Every cluster
+has evolve and validation tasks; clusters that first appear in deployment go to the variant with the best overall rate.
 """
 
 from __future__ import annotations
@@ -162,9 +163,8 @@ class _Isolation:
             except HarnessInvalid:
                 return
             scoped = await engine.evaluator.evaluate(parent, EVOLVE, engine.attempts)
-        if candidate.harness in self.pool.variants or await engine.gate.admits(
-            candidate, scoped, anchors(this.trajectories)
-        ):
+        finding = await engine.gate.admits(candidate, scoped, anchors(this.trajectories))
+        if finding is not None or candidate.harness in self.pool.variants:
             return
         await self._measure(*self.pool.variants, candidate.harness)
         helped = self.fit.helped(self.pool, candidate.harness)

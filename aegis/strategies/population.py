@@ -121,14 +121,11 @@ async def _round(
     this.incumbent = incumbent
     this.baseline = await engine.evaluator.evaluate(incumbent, EVOLVE, engine.attempts)
     engine.history.restate(incumbent.digest, this.baseline.rates)
-    made = [] if this.stop else [Member(c.harness, parent, c.proposal) for c in this.ranking]
-    children = _fresh(this, population, made)
+    children = [] if this.stop else _children(this, parent, shipped)
     if population.rates:
-        ident = f"C-R{number}-{engine.candidates + 1:02d}"
-        merge = search.merged(population, parent, ident, rng)
-        if merge is not None and merge.harness.digest not in {c.harness.digest for c in children}:
+        merge = search.merged(population, parent, f"C-R{number}-{engine.candidates + 1:02d}", rng)
+        if merge is not None and merge.harness not in [*(c.harness for c in children), incumbent]:
             children.append(merge)
-            this.candidates = (*this.candidates, _lifted(merge, shipped, number))
     lifted = [_lifted(member, shipped, number) for member in children]
     if lifted:
         engine.on_stage(number, "gate")
@@ -140,12 +137,12 @@ async def _round(
     return this
 
 
-def _fresh(this: Round, population: Population, made: Sequence[Member]) -> list[Member]:
-    """The children that the population does not hold; the others are put down as rejected."""
-    fresh = [member for member in made if member.harness.digest not in population.members]
-    known = [m.proposal for m in made if m not in fresh and m.proposal is not None]
-    this.rejected = (*this.rejected, *(Rejected(p, "the population holds this harness already") for p in known))
-    return fresh
+def _children(this: Round, parent: Member, incumbent: Member) -> list[Member]:
+    """What was proposed on ``parent``; what the incumbent is or grew out of is put down as rejected."""
+    past = {m.harness.digest for m in incumbent.ancestry()}
+    known = [Rejected(c.proposal, "the incumbent has this already") for c in this.ranking if c.harness.digest in past]
+    this.rejected = (*this.rejected, *known)
+    return [Member(c.harness, parent, c.proposal) for c in this.ranking if c.harness.digest not in past]
 
 
 def _lifted(member: Member, incumbent: Member, number: int) -> Candidate:

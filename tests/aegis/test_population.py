@@ -71,12 +71,13 @@ async def test_a_second_run_into_the_same_folder_writes_the_same_bytes(tmp_path,
     assert lasting(tmp_path) == before
 
 
-async def test_what_the_population_holds_already_is_put_down_and_not_tested_again(tmp_path):
+async def test_what_comes_again_goes_on_where_it_was_under_the_same_incumbent(tmp_path):
     bench = Bench(World({}), tasks("ab", 5, 5), proposing(["idle"]), cap=20, decisions=8)
     search = Archive()
     search.parent = lambda population, rng: population.members[H0.digest]  # type: ignore[method-assign]
     await bench.run(search, tmp_path, rounds=2)
-    assert [(r["id"], r["check"]) for r in records(tmp_path)] == [("C-R1-01", "confirmation"), ("C-R2-01", "evolver")]
+    assert [r["id"] for r in records(tmp_path)] == ["C-R1-01", "C-R2-01"]
+    assert [r["pairs"] for r in records(tmp_path)] == [20, 40]
     assert bench.ledger.opened == 1
 
 
