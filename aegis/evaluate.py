@@ -58,11 +58,11 @@ def evaluate(config: dict[str, Any]) -> float | None:
 
 async def _measure(config: dict[str, Any], names: list[str | None]) -> tuple[list[Evaluation], Meter]:
     from aegis.evaluator import Evaluator
-    from aegis.settings import load_harness, pool_config
+    from aegis.settings import load_system, pool_config
     from harnessx.runner.pool import Pool
 
     pool = Pool(pool_config(config))
-    harnesses = [load_harness(name, pool.benchmark) for name in names]
+    systems = [load_system(name, pool.benchmark) for name in names]
     split = config["split"]
     limit = config["limit"] if config["limit"] is not None else config["benchmark"]["splits"][split]
     tasks = {split: pool.benchmark.tasks(split, limit)}
@@ -70,7 +70,7 @@ async def _measure(config: dict[str, Any], names: list[str | None]) -> tuple[lis
         raise UserError(f"{split} has {len(tasks[split])} tasks; set limit to at most that")
     async with pool:
         evaluator = Evaluator(pool, tasks)
-        evaluations = [await evaluator.evaluate(h, split, config["attempts"]) for h in harnesses]
+        evaluations = [await evaluator.evaluate(s, split, config["attempts"]) for s in systems]
     return evaluations, evaluator.meter
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from aegis.record import Calls
+from aegis.routing import System, serving
 from aegis.statistics import Interval, bootstrap_mean
 from harnessx.harness import HarnessConfig
 from harnessx.runner.jobs import Job, RolloutResult
@@ -125,11 +127,21 @@ class Evaluator:
         self.pool, self.tasks, self.meter = pool, tasks, Meter()
         self._watcher = watcher
 
-    async def evaluate(self, harness: HarnessConfig, split: str, attempts: int) -> Evaluation:
-        """All tasks of ``split``, ``attempts`` times each."""
-        jobs = [Job(split, t, a, (harness,), keep_tape=split == EVOLVE) for t, a in self._grid(split, attempts)]
+    def within(self, keep: Callable[[Task], bool]) -> Evaluator:
+        """The same evaluator on the evolve and validation tasks that ``keep`` holds for; one meter counts both."""
+        scoped = copy.copy(self)
+        scoped.tasks = {
+            split: tasks if split == SEALED else tuple(task for task in tasks if keep(task))
+            for split, tasks in self.tasks.items()
+        }
+        return scoped
+
+    async def evaluate(self, system: System, split: str, attempts: int) -> Evaluation:
+        """All tasks of ``split``, ``attempts`` times each, each played by the harness that serves it."""
+        grid = self._grid(split, attempts)
+        jobs = [Job(split, t, a, (serving(system, t),), keep_tape=split == EVOLVE) for t, a in grid]
         arms = await self.run(jobs)
-        return Evaluation(harness.digest, split, tuple(results[0] for results in arms))
+        return Evaluation(system.digest, split, tuple(results[0] for results in arms))
 
     async def record(self, harness: HarnessConfig, attempts: int) -> tuple[Evaluation, list[Trajectory]]:
         """The evolve split with its trajectories: what the stages read."""

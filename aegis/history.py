@@ -52,6 +52,12 @@ class History:
                 scored = replace(record, hit_rate=hit_rate(predicted, before, now))
                 self.tried[index] = replace(tried, record=scored)
 
+    def restate(self, deployed: str, rates: Mapping[str, float]) -> None:
+        """The round was about one harness of several: what counts of it is how what is ``deployed`` fares."""
+        if self.outcomes:
+            self.outcomes[-1], self.incumbents[-1] = rates, deployed
+            self.score_predictions()
+
     def regressions(self) -> tuple[str, ...]:
         """Tasks the incumbent solved more often in the round before than in the last."""
         if len(self.outcomes) < 2 or self.incumbents[-1] == self.incumbents[-2]:
@@ -60,11 +66,11 @@ class History:
         return tuple(t for t in now if now[t] < before.get(t, 0.0))
 
     def persistent_failures(self, rounds: int = 2) -> tuple[str, ...]:
-        """Tasks never solved in the last ``rounds`` rounds."""
+        """Tasks played in each of the last ``rounds`` rounds and never solved."""
         recent = self.outcomes[-rounds:]
         if len(recent) < rounds:
             return ()
-        return tuple(t for t in recent[-1] if all(r.get(t, 0.0) == 0.0 for r in recent))
+        return tuple(t for t in recent[-1] if all(r.get(t) == 0.0 for r in recent))
 
     def of_task(self, task: str) -> tuple[float, ...]:
         """The task's pass rate, round by round."""

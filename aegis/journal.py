@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from aegis.candidate import Proposal
 from aegis.evaluator import EVOLVE, Evaluator
 from aegis.gate.gate import Ruling
+from aegis.gate.routes import RouteRuling
 from aegis.history import History, Tried
 from aegis.record import (
     Calibration,
@@ -21,10 +22,12 @@ from aegis.record import (
     Generation,
     Record,
     RoundRecord,
+    RouteRecord,
     Scoreboard,
     ScoreboardRound,
 )
 from aegis.round import Round
+from aegis.routing import System, bundle
 from aegis.statistics import bootstrap_mean
 from aegis.store import RunStore
 from harnessx.harness import HarnessConfig
@@ -44,6 +47,7 @@ class Journal:
         self._curve: list[CurvePoint] = []
         self._board: list[ScoreboardRound] = []
         self._entries: list[str] = []
+        self._routes: list[RouteRecord] = []
         self._spent = (0, 0)
 
     @property
@@ -83,7 +87,7 @@ class Journal:
         shipped = tuple(r.candidate.id for r in rulings if r.decision is Decision.SHIP)
         record = RoundRecord(
             round=this.number,
-            incumbent=this.incumbent.digest,
+            incumbent=this.deployed.digest,
             evolve=this.baseline.interval(self._seed),
             actionability=this.digest.actionability if this.digest else None,
             stop=this.stop,
@@ -94,30 +98,30 @@ class Journal:
         self.rounds.append(record)
         self._advance(this, rulings)
         self._curve.append(self._point(this))
-        self._board.append(ScoreboardRound(this.number, this.incumbent.digest, this.baseline.rates))
+        self._board.append(ScoreboardRound(this.number, this.deployed.digest, this.baseline.rates))
         self._write_round(folder, this, records)
-        self._entries.append(self._entry(record, records))
+        routes = [route_record(this.number, ruling, self._seed) for ruling in this.routes]
+        self._routes += routes
+        self._entries.append(self._entry(record, records, routes))
         self._store.audit(
-            {"event": "round", "round": this.number, "incumbent": this.incumbent.digest, "stop": this.stop,
+            {"event": "round", "round": this.number, "incumbent": this.deployed.digest, "stop": this.stop,
              "rulings": [[r.id, r.verdict.value, r.check, r.e_value] for r in records],
-             "successor": this.successor.digest}
+             **({"routes": [[*r.clusters, r.verdict.value, r.e_value] for r in routes]} if routes else {}),
+             "successor": this.deploys.digest}
         )  # fmt: skip
         self.write()
 
     def _advance(self, this: Round, rulings: Sequence[Ruling]) -> None:
-        parent = this.incumbent.digest
         for ruling in rulings:
             if ruling.decision is Decision.SHIP:
                 candidate = ruling.candidate
-                digest = candidate.harness.digest
                 self.generations.append(
-                    Generation(digest, parent, this.number, candidate.id, candidate.manifest.bucket,
-                               candidate.manifest.title)
+                    Generation(candidate.harness.digest, candidate.parent.digest, this.number, candidate.id,
+                               candidate.manifest.bucket, candidate.manifest.title)
                 )  # fmt: skip
-                parent = digest
                 self._save(f"R{this.number}/applied/{candidate.id}", candidate.harness)
-        if parent != this.incumbent.digest:
-            self.save_best(this.successor)
+        if this.deploys != this.deployed:
+            self.save_best(this.deploys)
 
     def _candidate(self, this: Round, ruling: Ruling) -> CandidateRecord:
         candidate, manifest = ruling.candidate, ruling.candidate.manifest
@@ -176,20 +180,19 @@ class Journal:
         tokens, rollouts = meter.tokens - self._spent[0], meter.rollouts - self._spent[1]
         self._spent = (meter.tokens, meter.rollouts)
         evolve = this.baseline.interval(self._seed)
-        return CurvePoint(this.number, this.incumbent.digest, evolve, None, tokens, rollouts)
+        return CurvePoint(this.number, this.deployed.digest, evolve, None, tokens, rollouts)
 
-    def save_best(self, harness: HarnessConfig) -> None:
-        """Put the current harness into ``best/``, whole; assets of an earlier one do not stay."""
-        self._save("best", harness)
-        best = self._store.path / "best"
-        for file in (best / "assets").rglob("*"):
-            if file.is_file() and file.relative_to(best).as_posix() not in harness.assets:
+    def save_best(self, system: System) -> None:
+        """Put what is deployed into ``best/``, whole; files of an earlier one do not stay."""
+        self._save("best", system)
+        best, files = self._store.path / "best", bundle(system)
+        for file in best.rglob("*"):
+            if file.is_file() and file.relative_to(best).as_posix() not in files:
                 file.unlink()
 
-    def _save(self, folder: str, harness: HarnessConfig) -> None:
-        for path, text in harness.assets.items():
+    def _save(self, folder: str, system: System) -> None:
+        for path, text in bundle(system).items():
             self._store.write_text(f"{folder}/{path}", text)
-        self._store.write_text(f"{folder}/harness.yaml", harness.to_yaml())
 
     def write(self) -> None:
         """Write the run-level files."""
@@ -205,6 +208,8 @@ class Journal:
             if c.verdict is Decision.SHIP
         ]
         self._store.write_text("data/ship_outcomes.json", _dump(outcomes))
+        if self._routes:
+            self._store.write_text("data/routes.jsonl", _lines(self._routes))
         rejected = [c for c in self.candidates if c.verdict is Decision.REJECT]
         self._store.write_text("data/rejected_candidates.jsonl", _lines(rejected))
         history = [
@@ -259,16 +264,17 @@ class Journal:
             lines += ["## Critic", "", this.critique.to_markdown()]
         lines += ["## Gate", ""]
         lines += [f"* {_verdict(r)}" for r in records] or ["* nothing to decide"]
-        lines += ["", f"The next incumbent is `{this.successor.digest}`."]
+        lines += [f"* {_route(route_record(this.number, ruling, self._seed))}" for ruling in this.routes]
+        lines += ["", f"The next incumbent is `{this.deploys.digest}`."]
         return "\n".join(lines) + "\n"
 
-    def _entry(self, record: RoundRecord, records: Sequence[CandidateRecord]) -> str:
+    def _entry(self, record: RoundRecord, records: Sequence[CandidateRecord], routes: Sequence[RouteRecord]) -> str:
         score = record.evolve
         rate = f"{100 * score.mean:.1f} % [{100 * score.lo:.1f}, {100 * score.hi:.1f}]" if score else "not measured"
         lines = [f"## Round {record.round}", "", f"incumbent `{record.incumbent[:12]}`, evolve {rate}", ""]
         if record.stop:
             lines += [f"No-op: {record.stop}.", ""]
-        lines += [f"* {_verdict(r)}" for r in records]
+        lines += [f"* {_verdict(r)}" for r in records] + [f"* {_route(r)}" for r in routes]
         if record.strategy_concern:
             lines += ["", f"Concern: {record.strategy_concern}."]
         return "\n".join(lines) + "\n"
@@ -291,11 +297,40 @@ class Journal:
 
 
 def _verdict(record: CandidateRecord) -> str:
-    figures = ""
-    if record.e_value is not None and record.alpha is not None:
-        figures = f" (E = {record.e_value:.4g} of {1 / record.alpha:.4g}; {record.diverged} of {record.pairs} diverged)"
     buckets = "+".join(record.bucket)
-    return f"{record.id} [{buckets}] {record.title}: **{record.verdict}** by {record.check}: {record.reason}{figures}"
+    said = f"{record.id} [{buckets}] {record.title}: **{record.verdict}** by {record.check}: {record.reason}"
+    return said + _figures(record)
+
+
+def _route(record: RouteRecord) -> str:
+    where = ", ".join(f"{cluster} to {record.routes[cluster][:12]}" for cluster in record.clusters)
+    return f"routes {where}: **{record.verdict}**: {record.reason}{_figures(record)}"
+
+
+def _figures(record: CandidateRecord | RouteRecord) -> str:
+    if record.e_value is None or record.alpha is None:
+        return ""
+    return f" (E = {record.e_value:.4g} of {1 / record.alpha:.4g}; {record.diverged} of {record.pairs} diverged)"
+
+
+def route_record(number: int, ruling: RouteRuling, seed: int) -> RouteRecord:
+    """A ruling on routes, as it is written down."""
+    after = ruling.after
+    return RouteRecord(
+        round=number,
+        clusters=ruling.clusters,
+        routes={cluster: after.variants[index].digest for cluster, index in sorted(after.routes.items())},
+        before=ruling.before.digest,
+        after=after.digest,
+        verdict=ruling.decision,
+        reason=ruling.reason,
+        e_value=ruling.e_value,
+        alpha=ruling.alpha,
+        pairs=ruling.pairs,
+        diverged=ruling.diverged,
+        difference=bootstrap_mean(ruling.differences, seed) if ruling.differences else None,
+        calls=ruling.calls,
+    )
 
 
 def _dump(value: object) -> str:

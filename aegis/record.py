@@ -10,6 +10,7 @@ intervals are 95 %. **What was not measured is null**: no record holds a made-up
 ``scoreboard.json``                   `Scoreboard`
 ``data/candidates.jsonl``             one `CandidateRecord` a line
 ``data/rounds.jsonl``                 one `RoundRecord` a line
+``data/routes.jsonl``                 one `RouteRecord` a line (strategy ``ensemble``)
 ``data/generations.json``             a list of `Generation`
 ``data/sealed.json``                  `SealedRates`
 ``data/calibration.json``             `Calibration`
@@ -140,6 +141,28 @@ class CandidateRecord(Record):
     hit_rate: float | None = None
     edit: JSON = None
     """JSON of the edit, as `harnessx.algebra.Edit` writes it."""
+
+
+@dataclass(frozen=True)
+class RouteRecord(Record):
+    """A change of routes among variants and what decided it; ``routes`` maps a cluster to a harness, after it.
+
+    The pairs were drawn uniformly over the validation tasks of ``clusters``, which another harness then serves.
+    """
+
+    round: int
+    clusters: tuple[str, ...]
+    routes: Mapping[str, str]
+    before: str
+    after: str
+    verdict: Decision
+    reason: str
+    e_value: float | None = None
+    alpha: float | None = None
+    pairs: int = 0
+    diverged: int = 0
+    difference: Interval | None = None
+    calls: ArmCalls = ArmCalls()
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,10 @@ from typing import TypeAlias
 from aegis.candidate import Candidate
 from aegis.evaluator import EVOLVE, Evaluation, Evaluator
 from aegis.gate.gate import Gate, GateReport
+from aegis.gate.routes import RouteRuling
 from aegis.history import History
 from aegis.meta.base import Brief, MetaAgent
+from aegis.routing import System
 from aegis.stages import critic, digester, evolver, planner
 from harnessx.harness import HarnessConfig
 from harnessx.trajectory import Trajectory
@@ -43,7 +45,11 @@ class Engine:
 
 @dataclass(slots=True)
 class Round:
-    """One round's record, filled in as the round goes. ``stop`` is the reason of a clean no-op."""
+    """One round's record, filled in as the round goes. ``stop`` is the reason of a clean no-op.
+
+    ``began`` and ``left`` are what was deployed before and after, where that is more than ``incumbent`` and its
+    ``successor``: a pool of variants; ``routes`` are the rulings on its routes. ``baseline`` is of ``began``.
+    """
 
     number: int
     incumbent: HarnessConfig
@@ -56,6 +62,19 @@ class Round:
     report: GateReport | None = None
     trajectories: Sequence[Trajectory] = ()
     stop: str = ""
+    began: System | None = None
+    left: System | None = None
+    routes: Sequence[RouteRuling] = ()
+
+    @property
+    def deployed(self) -> System:
+        """What was deployed when the round began."""
+        return self.began or self.incumbent
+
+    @property
+    def deploys(self) -> System:
+        """What is deployed after the round."""
+        return self.left or self.successor
 
     @property
     def ranking(self) -> Sequence[Candidate]:
@@ -76,8 +95,7 @@ async def run_round(engine: Engine, incumbent: HarnessConfig, number: int) -> Ro
     this = await engine.propose(engine, incumbent, number)
     if not this.stop:
         engine.on_stage(number, "gate")
-        anchors = _anchors(this.trajectories)
-        this.report = await engine.gate.check(this.ranking, this.baseline, incumbent, anchors)
+        this.report = await engine.gate.check(this.ranking, this.baseline, incumbent, anchors(this.trajectories))
     return this
 
 
@@ -130,6 +148,6 @@ async def propose(engine: Engine, incumbent: HarnessConfig, number: int) -> Roun
     return this
 
 
-def _anchors(trajectories: Sequence[Trajectory]) -> frozenset[str]:
+def anchors(trajectories: Sequence[Trajectory]) -> frozenset[str]:
     """Every step there is to cite."""
     return frozenset(t.anchor(step.index) for t in trajectories for step in t.steps)

@@ -51,6 +51,7 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
     tasks = _tasks(settings, pool.benchmark)
     meta: MetaAgent = instantiate(settings.raw["meta"], "meta")
     strategy: Strategy = instantiate(settings.raw["strategy"], "strategy")
+    strategy.check(tasks, meta)
     with RunStore.open(folder, settings.identity, resume=resume) as store, progress:
         done = _Done.of(store)
         if not done.sealed:

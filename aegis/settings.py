@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from aegis.evaluator import SPLITS
 from aegis.gate.approval import Risk
 from aegis.gate.gate import GateConfig
+from aegis.routing import ROUTER, RoutedPool, System
 from harnessx.errors import UserError
 from harnessx.harness import HarnessConfig
 from harnessx.model_config import ModelConfig
@@ -229,6 +230,8 @@ def load_harness(name: str | None, benchmark: Benchmark) -> HarnessConfig:
     """
     if name is None or name == "h0":
         return benchmark.harness()
+    if Path(name, ROUTER).is_file():
+        raise UserError(f"harness={name} is a pool of variants; start from one of them, such as {name}/variants/V1")
     if Path(name).exists():
         return HarnessConfig.load(name)
     from harnessx import bundles
@@ -238,6 +241,15 @@ def load_harness(name: str | None, benchmark: Benchmark) -> HarnessConfig:
         raise UserError(f"harness={name}: no such file or folder, and no bundle; bundles: h0, {', '.join(named)}")
     harness: HarnessConfig = named[name]()
     return harness
+
+
+def load_system(name: str | None, benchmark: Benchmark) -> System:
+    """Like `load_harness`, and also a pool of variants: a folder with a ``router.json``.
+
+    Raises:
+        UserError: neither a file nor a bundle, or a file that is no well-typed harness or router.
+    """
+    return RoutedPool.load(name) if name and Path(name, ROUTER).is_file() else load_harness(name, benchmark)
 
 
 def instantiate(section: Mapping[str, Any], what: str) -> Any:

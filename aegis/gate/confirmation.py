@@ -7,6 +7,7 @@ incumbent batch serves all candidates. The attempts are never used again.
 
 from __future__ import annotations
 
+import copy
 import math
 import random
 from collections.abc import Iterator, Sequence
@@ -15,8 +16,8 @@ from dataclasses import dataclass, field
 from aegis.candidate import Candidate
 from aegis.evaluator import VALIDATION, Evaluator
 from aegis.record import ArmCalls, Calls, Decision
+from aegis.routing import RoutedPool, System, serving
 from aegis.statistics import Ledger, PairedTest, Verdict
-from harnessx.harness import HarnessConfig
 from harnessx.runner.jobs import Job, RolloutResult
 from harnessx.tasks import Task
 
@@ -38,24 +39,36 @@ class Draws:
         self._tasks, self._rng, self._first = tasks, random.Random(f"{name}/{seed}"), first
         self.taken = 0
 
-    def take(self, count: int) -> list[tuple[Task, int]]:
-        """The next ``count`` draws, with replacement over tasks."""
+    def take(self, count: int, population: Sequence[Task] | None = None) -> list[tuple[Task, int]]:
+        """The next ``count`` draws, with replacement over ``population`` (None: all tasks)."""
+        tasks = self._tasks if population is None else population
         drawn = []
         for _ in range(count):
-            drawn.append((self._rng.choice(self._tasks), self._first + self.taken))
+            drawn.append((self._rng.choice(tasks), self._first + self.taken))
             self.taken += 1
         return drawn
 
 
 @dataclass(slots=True)
 class Trial:
-    """One candidate's confirmation: its test and what it cost."""
+    """One challenger's confirmation: its test and what it cost."""
 
-    candidate: Candidate
+    challenger: Candidate | RoutedPool
     test: PairedTest
     differences: dict[str, list[float]] = field(default_factory=dict)
     diverged: int = 0
     calls: ArmCalls = field(default_factory=ArmCalls)
+
+    @property
+    def candidate(self) -> Candidate:
+        """The challenger, which is a candidate edit."""
+        assert isinstance(self.challenger, Candidate)
+        return self.challenger
+
+    @property
+    def system(self) -> System:
+        """What plays the challenger's arm."""
+        return self.challenger.harness if isinstance(self.challenger, Candidate) else self.challenger
 
     @property
     def pairs(self) -> int:
@@ -106,7 +119,7 @@ class Confirmation:
         self._evaluator, self._ledger, self._draws = evaluator, ledger, draws
         self._cap, self._batch, self._run_cap = cap, batch, run_cap
         self._mei, self._slack = mei, slack
-        self._suspended: dict[tuple[str, str], Trial] = {}
+        self._suspended: dict[tuple[str, ...], Trial] = {}
 
     @property
     def exhausted(self) -> str:
@@ -117,25 +130,41 @@ class Confirmation:
             return f"the run's cap of {self._run_cap} pairs is reached"
         return ""
 
-    def open(self, candidate: Candidate) -> Trial:
+    def within(self, evaluator: Evaluator) -> Confirmation:
+        """A confirmation that draws uniformly from the validation tasks of ``evaluator`` instead.
+
+        Ledger, draws and caps are the run's: whatever its population, a decision has a level of its own from the
+        same budget, so the bound on any false ship of the run holds by the union over all of them. What a ship
+        then claims is a gain in the mean over *these* tasks.
+        """
+        scoped = copy.copy(self)
+        scoped._evaluator = evaluator
+        return scoped
+
+    def open(self, challenger: Candidate | RoutedPool) -> Trial:
         """A trial at the ledger's next level; or the undecided one of the same harness against the same incumbent.
 
-        Evidence is carried over under an unchanged incumbent, candidate, model and population alone, the last two
-        of which no run changes; whatever else is proposed starts at E = 1 with an index of its own (STATISTICS 6).
+        Evidence is carried over under an unchanged incumbent, candidate, model and population alone, of which no run
+        changes the model; whatever else is proposed starts at E = 1 with an index of its own (STATISTICS 6).
         """
-        trial = self._suspended.pop(_identity(candidate), None)
+        known = self._identity(challenger) if isinstance(challenger, Candidate) else None
+        trial = self._suspended.pop(known, None) if known is not None else None
         if trial is None:
-            return Trial(candidate, PairedTest(self._ledger.open(), cap=self._cap, mei=self._mei, slack=self._slack))
-        trial.candidate = candidate
+            return Trial(challenger, PairedTest(self._ledger.open(), cap=self._cap, mei=self._mei, slack=self._slack))
+        trial.challenger = challenger
         trial.test.resume(self._cap)
         return trial
 
     def suspend(self, trial: Trial) -> None:
         """Keep an undecided trial for the case that the same candidate comes again."""
         if trial.test.verdict is Verdict.UNDECIDED:
-            self._suspended[_identity(trial.candidate)] = trial
+            self._suspended[self._identity(trial.candidate)] = trial
 
-    async def run(self, incumbent: HarnessConfig, trials: Sequence[Trial]) -> Trial | None:
+    def _identity(self, candidate: Candidate) -> tuple[str, ...]:
+        population = sorted(task.id for task in self._evaluator.tasks[VALIDATION])
+        return candidate.parent.digest, candidate.harness.digest, *population
+
+    async def run(self, incumbent: System, trials: Sequence[Trial]) -> Trial | None:
         """Draw and score until a trial ships (returned) or none is open.
 
         Trials are in ranking order. A ship ends the pair: those ranked behind have not seen it, stay open, and
@@ -146,9 +175,11 @@ class Confirmation:
             size = min(self._batch, self._run_cap - self._draws.taken, left)
             if size < 1:
                 return None
-            drawn = self._draws.take(size)
-            arms = (incumbent, *(t.candidate.harness for t in open_trials))
-            jobs = [Job(VALIDATION, task, attempt, arms) for task, attempt in drawn]
+            drawn = self._draws.take(size, self._evaluator.tasks[VALIDATION])
+            arms = (incumbent, *(t.system for t in open_trials))
+            jobs = [
+                Job(VALIDATION, task, attempt, tuple(serving(arm, task) for arm in arms)) for task, attempt in drawn
+            ]
             for results in await self._evaluator.run(jobs):
                 shipped = self._score(open_trials, results)
                 if shipped is not None:
@@ -163,10 +194,6 @@ class Confirmation:
             if trial.test.verdict is Verdict.SHIP:
                 return trial
         return None
-
-
-def _identity(candidate: Candidate) -> tuple[str, str]:
-    return candidate.parent.digest, candidate.harness.digest
 
 
 def _open(trials: Sequence[Trial], results: Sequence[RolloutResult]) -> Iterator[tuple[Trial, RolloutResult]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -14,10 +15,12 @@ from aegis.gate.canonical import Canonical
 from aegis.gate.complete import ManifestComplete
 from aegis.gate.confirmation import Confirmation, Trial
 from aegis.gate.policy import StaticPolicy
+from aegis.gate.routes import RouteRuling, confirm_routes
 from aegis.gate.screen import CostMatched, Effect, Screening, screen
 from aegis.gate.seesaw import seesaw
 from aegis.gate.smoke import Smoke
 from aegis.record import ArmCalls, Decision
+from aegis.routing import RoutedPool
 from aegis.statistics import ByTask
 from aegis.statistics.power import PlannedTest
 from harnessx.errors import HarnessInvalid
@@ -124,6 +127,41 @@ class Gate:
         others.sort(key=lambda r: places.get(r.candidate.id, len(places)))
         return GateReport((*shipped, *others), incumbent)
 
+    def within(self, evaluator: Evaluator) -> Gate:
+        """The same gate on the tasks of ``evaluator``, under the same ledger (paper §3: scoped to routed tasks).
+
+        Its evolve tasks screen, its validation tasks confirm: a ship claims a gain in the mean over those.
+        """
+        scoped = copy.copy(self)
+        scoped._evaluator = evaluator
+        scoped._confirmation = self._confirmation.within(evaluator) if self._confirmation is not None else None
+        return scoped
+
+    def trying(self, trials: int) -> Gate:
+        """The same gate with at most ``trials`` candidates confirmed a round."""
+        narrowed = copy.copy(self)
+        narrowed.config = replace(self.config, max_trials=trials)
+        return narrowed
+
+    async def admits(self, candidate: Candidate, baseline: Evaluation, anchors: frozenset[str]) -> Finding | None:
+        """Every check but the confirmation and the veto: a fork may lose where it will not serve.
+
+        ``baseline`` is its parent on this gate's evolve tasks.
+        """
+        screenings = await screen(self._evaluator, baseline, [candidate], self.config.screen_attempts)
+        rulings: dict[str, Ruling] = {}
+        checks = [*self._static(anchors), *self._replayed(screenings, veto=screenings[candidate.id].attempts + 1)]
+        if not await _sieve([candidate], checks, rulings, screenings):
+            return Finding(rulings[candidate.id].check, rulings[candidate.id].reason)
+        return await self._approve(candidate)
+
+    async def confirm_routes(self, before: RoutedPool, after: RoutedPool) -> RouteRuling:
+        """Whether a changed pool ships: as one candidate, at a level of its own (STATISTICS rule 13)."""
+        if self.config.rule == "seesaw":
+            return RouteRuling(before, after, Decision.SHIP, "in-sample, as the paper's rule has it: not confirmed")
+        assert self._confirmation is not None
+        return await confirm_routes(self._confirmation, self._evaluator, before, after)
+
     async def _sift(
         self,
         candidates: Sequence[Candidate],
@@ -162,18 +200,21 @@ class Gate:
     async def _screened(
         self, standing: list[Candidate], screenings: dict[str, Screening], rulings: dict[str, Ruling]
     ) -> list[Candidate]:
-        config = self.config
         for candidate in standing:
             seen = screenings[candidate.id]
             if not seen.attempts:
                 reason = f"none of its screened attempts could be run: {seen.error}"
                 rulings[candidate.id] = Ruling(candidate, Decision.NOT_TESTED, "effect", reason, seen)
         standing = [c for c in standing if screenings[c.id].attempts]
-        checks: list[Check] = [
-            Effect(screenings, veto=config.veto),
+        return await _sieve(standing, self._replayed(screenings, self.config.veto), rulings, screenings)
+
+    def _replayed(self, screenings: dict[str, Screening], veto: int) -> list[Check]:
+        """The checks that read a screening."""
+        config = self.config
+        return [
+            Effect(screenings, veto=veto),
             CostMatched(screenings, max_token_ratio=config.max_token_ratio, allow_budget=config.allow_budget),
         ]
-        return await _sieve(standing, checks, rulings, screenings)
 
     async def _confirm(
         self,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from aegis.journal import Journal
+from aegis.meta.base import MetaAgent
 from aegis.round import Engine
+from aegis.routing import System
 from harnessx.harness import HarnessConfig
+from harnessx.tasks import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +40,10 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a strategy leaves: the final harness, the peak on evolve, and why it stopped."""
+    """What a strategy leaves: the final harness or pool, the peak on evolve, and why it stopped."""
 
-    final: HarnessConfig
-    peak: HarnessConfig
+    final: System
+    peak: System
     stopped: str
 
 
@@ -49,6 +52,14 @@ class Strategy(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    def check(self, tasks: Mapping[str, Sequence[Task]], meta: MetaAgent) -> None:
+        """Refuse what cannot work on these tasks (by split), before anything is written or run.
+
+        Raises:
+            UserError: what is wrong, and what to do about it.
+        """
+        ...
 
     async def run(self, engine: Engine, journal: Journal, baseline: HarnessConfig, schedule: Schedule) -> Result:
         """Evolve ``baseline``."""

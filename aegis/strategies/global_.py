@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping, Sequence
 
 from aegis.evaluator import EVOLVE
 from aegis.journal import Journal
+from aegis.meta.base import MetaAgent
 from aegis.round import Engine, run_round
 from aegis.strategies.base import Result, Schedule
 from harnessx.harness import HarnessConfig
+from harnessx.tasks import Task
 
 
 class Global:
     """H_{t+1} is what the gate lets through, else H_t."""
 
     name = "global_"
+
+    def check(self, tasks: Mapping[str, Sequence[Task]], meta: MetaAgent) -> None:
+        """Any tasks will do."""
 
     async def run(self, engine: Engine, journal: Journal, baseline: HarnessConfig, schedule: Schedule) -> Result:
         """Evolve ``baseline``; the peak is the harness with the best evolve rate, the final one included."""

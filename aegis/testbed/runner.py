@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 
 from aegis.evaluator import SPLITS
+from aegis.routing import RoutedPool, System
 from aegis.testbed.population import Effect, Population
 from harnessx.algebra import Edit, SetAsset
 from harnessx.errors import Outcome, StopReason
@@ -56,9 +57,13 @@ class SimulatedRunner:
             found = self._present[harness.digest] = tuple(self._effects[name] for name in names)
         return found
 
-    def truth(self, harness: HarnessConfig) -> float:
-        """The exact mean success rate of ``harness``."""
-        return self.population.truth(self.effects(harness))
+    def truth(self, system: System) -> float:
+        """The exact mean success rate of a harness or a pool."""
+        if isinstance(system, RoutedPool):
+            clusters = self.population.clusters
+            served = {c: self.effects(system.serving(Task("", c, c))) for c in sorted(set(clusters))}
+            return sum(clusters.count(c) * self.population.truth(e, c) for c, e in served.items()) / len(clusters)
+        return self.population.truth(self.effects(system))
 
     async def run(
         self, jobs: Sequence[Job], on_result: Callable[[RolloutResult], None] | None = None

@@ -12,13 +12,14 @@ from typing import cast
 from aegis.candidate import Candidate, Proposal
 from aegis.evaluator import EVOLVE, VALIDATION, Evaluator
 from aegis.gate.confirmation import Confirmation, Draws
-from aegis.gate.gate import Gate, GateConfig
+from aegis.gate.gate import Gate, GateConfig, Ruling
 from aegis.history import History
 from aegis.journal import Journal
 from aegis.manifest import Evidence, FileChange, Manifest, Signature
 from aegis.meta.base import MetaAgent
 from aegis.record import Bucket, Decision, Prediction
 from aegis.round import Engine, Round
+from aegis.routing import RoutedPool, System
 from aegis.statistics import Elond, Ledger, Spending
 from aegis.strategies.base import Schedule, Strategy
 from aegis.strategies.global_ import Global
@@ -90,12 +91,22 @@ class Simulated(Journal):
             harmful = ruling.decision is Decision.REJECT and "harm" in ruling.reason
             self.fates.append(Fate(kind, ruling.decision, ruling.pairs, ruling.diverged, harmful))
             if ruling.decision is Decision.SHIP:
-                candidate = ruling.candidate
-                gain = self.runner.truth(candidate.harness) - self.runner.truth(candidate.parent)
-                self.ships.append(Ship(this.number, kind, gain))
-        self.truth.append(self.runner.truth(this.successor))
+                self.ships.append(Ship(this.number, kind, self._gain(this, ruling)))
+        self.truth.append(self.runner.truth(this.deploys))
 
-    def save_best(self, harness: HarnessConfig) -> None:
+    def _gain(self, this: Round, ruling: Ruling) -> float:
+        """Of the mean over all tasks: by an edit of the incumbent, of a pool's variant, or by routes to a fork."""
+        harness, parent = ruling.candidate.harness, ruling.candidate.parent
+        if ruling.check == "fork":
+            routes = [r for r in this.routes if r.ships and harness in r.after.variants]
+            return sum(self.runner.truth(r.after) - self.runner.truth(r.before) for r in routes)
+        if isinstance(this.began, RoutedPool):
+            place = this.began.variants.index(this.incumbent)
+            before, after = (this.began.swapped(place, variant) for variant in (parent, harness))
+            return self.runner.truth(after) - self.runner.truth(before)
+        return self.runner.truth(harness) - self.runner.truth(parent)
+
+    def save_best(self, system: System) -> None:
         """Nothing is written."""
 
     def write(self) -> None:
@@ -127,8 +138,8 @@ def simulate(plan: Plan, seed: int) -> Simulated:
     )  # fmt: skip
 
     async def propose(engine: Engine, incumbent: HarnessConfig, number: int) -> Round:
-        baseline = await evaluator.evaluate(incumbent, EVOLVE, plan.attempts)
-        trace = Trajectory(evaluator.tasks[EVOLVE][0].id, steps=[Step(1)])
+        baseline = await engine.evaluator.evaluate(incumbent, EVOLVE, plan.attempts)
+        trace = Trajectory(engine.evaluator.tasks[EVOLVE][0].id, steps=[Step(1)])
         this = Round(number, incumbent, baseline, trajectories=[trace])
         engine.history.outcomes.append(baseline.rates)
         engine.history.incumbents.append(incumbent.digest)

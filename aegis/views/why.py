@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -20,6 +21,10 @@ from harnessx.spec import Spec, traits_of
 
 if TYPE_CHECKING:
     from yaml.nodes import Node
+
+
+VARIANT = re.compile(r"variants/[^/]+/")
+"""Where a pool of variants keeps each as a bundle of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,7 @@ class _Content(Enum):
 
 
 def why(run_dir: Path | str, where: str) -> Origin:
-    """The origin of line ``where`` (``file:line``) of the run's ``best/`` bundle.
+    """The origin of line ``where`` (``file:line``) of the run's ``best/`` bundle, or of a variant in it.
 
     As in a blame, an operation that writes again what was there already is passed over.
 
@@ -67,6 +72,9 @@ def why(run_dir: Path | str, where: str) -> Origin:
     best = run.path / "best"
     file, number = _split(where)
     lines = _lines(best, file)
+    variant = VARIANT.match(file)
+    if variant is not None:
+        best, file = best / variant[0], file[variant.end() :]
     if not 1 <= number <= len(lines):
         raise UserError(f"{file} has {len(lines)} lines, there is no line {number}")
     line = lines[number - 1]

@@ -15,8 +15,10 @@ from aegis.calibration import GateRefused, calibrate, check_power
 from aegis.evaluator import VALIDATION, Evaluator
 from aegis.gate.gate import GateConfig
 from aegis.record import Calibration, Decision
+from aegis.strategies.ensemble import Ensemble
+from aegis.strategies.global_ import Global
 from aegis.testbed.null import PLANS, nothing, study
-from aegis.testbed.population import Kind, Population
+from aegis.testbed.population import Effect, Kind, Population
 from aegis.testbed.runner import SimulatedRunner, edit_of
 from aegis.testbed.simulate import Plan, simulate, unlimited
 from harnessx.errors import Outcome
@@ -174,3 +176,17 @@ def test_settings_without_the_power_asked_for_are_refused():
 def test_what_is_offered_as_nothing_is_nothing():
     for effect in nothing(POPULATION, random.Random(3), 1):
         assert POPULATION.truth([effect]) <= POPULATION.truth(()) + 1e-9
+
+
+def test_conflicting_edits_lift_a_pool_and_not_one_harness():
+    """What one half of the clusters gains the other loses: the pool ships it where it helps, and nothing false."""
+
+    def conflicts(population: Population, rng: random.Random, number: int) -> list[Effect]:
+        return [population.conflicting(f"e{number}-{i}", rng, gain=0.08, net=0.0) for i in range(2)]
+
+    gate = unlimited(slack=0.3, veto=1)
+    runs = {s: [simulate(Plan(conflicts, rounds=4, attempts=2, gate=gate, strategy=s), seed) for seed in range(3)]
+            for s in (Global, Ensemble)}  # fmt: skip
+    assert all(run.truth[-1] == pytest.approx(run.truth[0]) for run in runs[Global])
+    assert all(run.truth[-1] > run.truth[0] + 0.05 for run in runs[Ensemble])
+    assert all(run.truth == sorted(run.truth) and run.false_ships == 0 for run in runs[Ensemble])
