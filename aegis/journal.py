@@ -17,6 +17,7 @@ from aegis.record import (
     CurvePoint,
     Curves,
     Decision,
+    DriftRecord,
     Generation,
     Record,
     RoundRecord,
@@ -40,6 +41,7 @@ class Journal:
         self._store, self._evaluator, self._history, self._seed = store, evaluator, history, seed
         self.rounds: list[RoundRecord] = []
         self.generations: list[Generation] = []
+        self.drift: list[DriftRecord] = []
         self._curve: list[CurvePoint] = []
         self._board: list[ScoreboardRound] = []
         self._entries: list[str] = []
@@ -75,15 +77,17 @@ class Journal:
             strategy_concern=this.critique.strategy_concern if this.critique else "",
         )
         self.rounds.append(record)
+        drift = self._drift(this)
         self._advance(this, rulings)
         self._curve.append(self._point(this))
         self._board.append(ScoreboardRound(this.number, this.incumbent.digest, this.baseline.rates))
-        self._write_round(folder, this, records)
-        self._entries.append(self._entry(record, records))
+        self._write_round(folder, this, records, drift)
+        self._entries.append(self._entry(record, records, drift))
+        said = {} if drift is None else {"drift": [drift.action.value, drift.best, drift.e_value, drift.reason]}
         self._store.audit(
             {"event": "round", "round": this.number, "incumbent": this.incumbent.digest, "stop": this.stop,
              "rulings": [[r.id, r.verdict.value, r.check, r.e_value] for r in records],
-             "successor": this.successor.digest}
+             "successor": this.successor.digest, **said}
         )  # fmt: skip
         self.write()
 
@@ -99,8 +103,29 @@ class Journal:
                 )  # fmt: skip
                 parent = digest
                 self._save(f"R{this.number}/applied/{candidate.id}", candidate.harness)
-        if parent != this.incumbent.digest:
+        if this.successor != this.incumbent:
             self.save_best(this.successor)
+
+    def _drift(self, this: Round) -> DriftRecord | None:
+        seen = this.drift
+        if seen is None:
+            return None
+        self.drift.append(
+            DriftRecord(
+                round=this.number,
+                action=seen.action,
+                reason=seen.reason,
+                current=seen.current.digest,
+                best=seen.best.digest,
+                harness=seen.harness.digest,
+                pairs=seen.pairs,
+                check_pairs=seen.check_pairs,
+                e_value=seen.e_value,
+                alarmed=seen.alarmed,
+                difference=bootstrap_mean(seen.differences, self._seed) if seen.differences else None,
+            )
+        )
+        return self.drift[-1]
 
     def _candidate(self, this: Round, ruling: Ruling) -> CandidateRecord:
         candidate, manifest = ruling.candidate, ruling.candidate.manifest
@@ -181,6 +206,8 @@ class Journal:
         self._json("scoreboard.json", Scoreboard(clusters, tuple(self._board)))
         self._store.write_text("data/candidates.jsonl", _lines(self.candidates))
         self._store.write_text("data/rounds.jsonl", _lines(self.rounds))
+        if self.drift:
+            self._store.write_text("data/drift.jsonl", _lines(self.drift))
         self._store.write_text("data/generations.json", _dump([g.to_json() for g in self.generations]))
         outcomes = [
             {"id": c.id, "round": c.round, "bucket": list(c.bucket), "hit_rate": c.hit_rate}
@@ -199,7 +226,9 @@ class Journal:
         self._store.write_text("journal.md", "# Journal\n\n" + "\n".join(self._entries))
         self._write_index()
 
-    def _write_round(self, folder: str, this: Round, records: Sequence[CandidateRecord]) -> None:
+    def _write_round(
+        self, folder: str, this: Round, records: Sequence[CandidateRecord], drift: DriftRecord | None
+    ) -> None:
         store = self._store
         if this.digest is not None:
             store.write_text(f"{folder}/digests/digest.md", this.digest.to_markdown())
@@ -222,7 +251,7 @@ class Journal:
         regressions = self._history.regressions()
         lines = "".join(f"* {task}\n" for task in regressions) or "none\n"
         store.write_text(f"{folder}/regressions.md", f"# Regressions before round {this.number}\n\n{lines}")
-        store.write_text(f"{folder}/decision.md", self._decision(this, records))
+        store.write_text(f"{folder}/decision.md", self._decision(this, records, drift))
 
     def _write_candidate(self, folder: str, proposal: Proposal) -> None:
         self._store.write_text(f"{folder}/manifest.md", proposal.manifest.to_markdown())
@@ -231,7 +260,7 @@ class Journal:
         if proposal.smoke:
             self._store.write_text(f"{folder}/smoke.json", _dump(dict(proposal.smoke)))
 
-    def _decision(self, this: Round, records: Sequence[CandidateRecord]) -> str:
+    def _decision(self, this: Round, records: Sequence[CandidateRecord], drift: DriftRecord | None) -> str:
         lines = [f"# Decision of round {this.number}", ""]
         if this.stop:
             lines += [f"No-op: {this.stop}.", ""]
@@ -239,16 +268,20 @@ class Journal:
             lines += ["## Critic", "", this.critique.to_markdown()]
         lines += ["## Gate", ""]
         lines += [f"* {_verdict(r)}" for r in records] or ["* nothing to decide"]
+        if drift is not None:
+            lines += ["", "## Drift", "", _watched(drift)]
         lines += ["", f"The next incumbent is `{this.successor.digest}`."]
         return "\n".join(lines) + "\n"
 
-    def _entry(self, record: RoundRecord, records: Sequence[CandidateRecord]) -> str:
+    def _entry(self, record: RoundRecord, records: Sequence[CandidateRecord], drift: DriftRecord | None) -> str:
         score = record.evolve
         rate = f"{100 * score.mean:.1f} % [{100 * score.lo:.1f}, {100 * score.hi:.1f}]" if score else "not measured"
         lines = [f"## Round {record.round}", "", f"incumbent `{record.incumbent[:12]}`, evolve {rate}", ""]
         if record.stop:
             lines += [f"No-op: {record.stop}.", ""]
         lines += [f"* {_verdict(r)}" for r in records]
+        if drift is not None:
+            lines += ["", f"Drift: {_watched(drift)}"]
         if record.strategy_concern:
             lines += ["", f"Concern: {record.strategy_concern}."]
         return "\n".join(lines) + "\n"
@@ -276,6 +309,13 @@ def _verdict(record: CandidateRecord) -> str:
         figures = f" (E = {record.e_value:.4g} of {1 / record.alpha:.4g}; {record.diverged} of {record.pairs} diverged)"
     buckets = "+".join(record.bucket)
     return f"{record.id} [{buckets}] {record.title}: **{record.verdict}** by {record.check}: {record.reason}{figures}"
+
+
+def _watched(drift: DriftRecord) -> str:
+    action = drift.action.replace("_", " ")
+    drawn = f"{drift.pairs} pairs to watch" + (f" and {drift.check_pairs} to check" if drift.check_pairs else "")
+    held = f"`{drift.current[:12]}` against the best confirmed `{drift.best[:12]}`"
+    return f"**{action}**: {held}: {drift.reason} ({drawn})."
 
 
 def _dump(value: object) -> str:

@@ -6,6 +6,7 @@ landscape    <- Planner                        empty -> no-op
 candidates   <- Evolver                        none well typed -> no-op
 ranking      <- Critic                         mandatory; may ask for one revision
 H_{t+1}      <- Gate                           mandatory; deterministic
+H_{t+1}      <- best confirmed harness         if drift below it is confirmed (STATISTICS rule 9)
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TypeAlias
 
 from aegis.candidate import Candidate
 from aegis.evaluator import EVOLVE, Evaluation, Evaluator
+from aegis.gate.drift import DriftReport, DriftWatch, confirmed
 from aegis.gate.gate import Gate, GateReport
 from aegis.history import History
 from aegis.meta.base import Brief, MetaAgent
@@ -39,6 +41,8 @@ class Engine:
     on_stage: Callable[[int, str], None] = field(default=lambda number, name: None)
     propose: Propose = field(default=lambda engine, incumbent, number: propose(engine, incumbent, number))
     """Where candidates come from: the four stages, or a testbed whose edits are known to be good or bad."""
+    drift: DriftWatch | None = None
+    """Holds the harness at work against the best confirmed one. One watch serves one line of incumbents."""
 
 
 @dataclass(slots=True)
@@ -54,6 +58,7 @@ class Round:
     rejected: Sequence[evolver.Rejected] = ()
     critique: critic.Critique | None = None
     report: GateReport | None = None
+    drift: DriftReport | None = None
     trajectories: Sequence[Trajectory] = ()
     stop: str = ""
 
@@ -64,7 +69,9 @@ class Round:
 
     @property
     def successor(self) -> HarnessConfig:
-        """H_{t+1}: what the gate let through, else H_t."""
+        """H_{t+1}: what the gate let through, else H_t; the best confirmed harness after a rollback."""
+        if self.drift is not None:
+            return self.drift.harness
         return self.report.incumbent if self.report is not None else self.incumbent
 
 
@@ -78,6 +85,11 @@ async def run_round(engine: Engine, incumbent: HarnessConfig, number: int) -> Ro
         engine.on_stage(number, "gate")
         anchors = _anchors(this.trajectories)
         this.report = await engine.gate.check(this.ranking, this.baseline, incumbent, anchors)
+    if engine.drift is not None:
+        for ruling in this.report.shipped if this.report is not None else ():
+            if confirmed(ruling.decision, ruling.e_value, ruling.alpha):
+                engine.drift.confirm(ruling.candidate.parent, ruling.candidate.harness)
+        this.drift = await engine.drift.check(this.successor)
     return this
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from aegis.evaluator import EVOLVE, SEALED, SPLITS, VALIDATION, Evaluation, Evaluator, Meter
 from aegis.gate.confirmation import Confirmation, Draws
-from aegis.gate.gate import Gate
+from aegis.gate.drift import DriftConfig, DriftWatch
+from aegis.gate.gate import Gate, GateConfig
 from aegis.history import History
 from aegis.journal import Journal
 from aegis.meta.base import MetaAgent
@@ -65,7 +66,7 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
                     done.check(number)
                     watch.stage(number, name)
 
-                engine = _engine(settings, evaluator, meta, history, on_stage)
+                engine = _engine(settings, evaluator, meta, history, baseline, on_stage)
                 schedule = Schedule(
                     settings.rounds, settings.patience, lambda: _spent(settings, evaluator.meter), done.rounds
                 )
@@ -110,28 +111,49 @@ def _tasks(settings: Settings, benchmark: Benchmark) -> dict[str, Sequence[Task]
 
 
 def _engine(
-    settings: Settings, evaluator: Evaluator, meta: MetaAgent, history: History, on_stage: Callable[[int, str], None]
+    settings: Settings,
+    evaluator: Evaluator,
+    meta: MetaAgent,
+    history: History,
+    baseline: HarnessConfig,
+    on_stage: Callable[[int, str], None],
 ) -> Engine:
+    draws = Draws(evaluator.tasks[VALIDATION], settings.seed)
     return Engine(
         evaluator,
         meta,
-        Gate(settings.gate, evaluator, _confirmation(settings, evaluator)),
+        Gate(settings.gate, evaluator, _confirmation(settings, evaluator, draws)),
         history,
         settings.attempts,
         settings.candidates,
         settings.actionability,
         settings.seed,
         on_stage,
+        drift=_drift(settings.gate, evaluator, draws, baseline),
     )
 
 
-def _confirmation(settings: Settings, evaluator: Evaluator) -> Confirmation:
+def _drift(gate: GateConfig, evaluator: Evaluator, draws: Draws, baseline: HarnessConfig) -> DriftWatch | None:
+    if not gate.drift_pairs:
+        return None
+    caps = DriftConfig(gate.drift_pairs, gate.drift_rounds, gate.drift_check, gate.drift_cap, gate.batch, mei=gate.mei)
+    return DriftWatch(evaluator, draws, baseline, caps)
+
+
+def _confirmation(settings: Settings, evaluator: Evaluator, draws: Draws) -> Confirmation:
     gate = settings.gate
     kind = Spending if gate.ledger == "spending" else Elond
     ledger: Ledger = kind(gate.alpha, settings.decisions)
-    draws = Draws(evaluator.tasks[VALIDATION], settings.seed)
     return Confirmation(
-        evaluator, ledger, draws, cap=gate.cap, batch=gate.batch, run_cap=gate.run_cap, mei=gate.mei, slack=gate.slack
+        evaluator,
+        ledger,
+        draws,
+        cap=gate.cap,
+        batch=gate.batch,
+        run_cap=gate.run_cap,
+        mei=gate.mei,
+        slack=gate.slack,
+        cluster_alpha=gate.cluster_alpha,
     )
 
 
@@ -210,6 +232,7 @@ def _summary(
         alpha=settings.gate.alpha if paired else None,
         versions=versions(),
         stopped=result.stopped,
+        drift=tuple(journal.drift),
     )
 
 

@@ -107,6 +107,10 @@ class Settings:
         whole("gate.decisions", self.decisions)
         for name in ("cap", "batch", "run_cap", "max_trials", "screen_attempts", "veto"):
             whole(f"gate.{name}", getattr(gate, name))
+        whole("gate.drift_pairs", gate.drift_pairs, 0)
+        for name in ("drift_rounds", "drift_check", "drift_cap"):
+            whole(f"gate.{name}", getattr(gate, name))
+        _number("gate.cluster_alpha", gate.cluster_alpha, "from 0 (off) to below 1", lambda x: 0 <= x < 1)
         for name in ("alpha", "mei"):
             _number(f"gate.{name}", getattr(gate, name), "between 0 and 1", lambda x: 0 < x < 1)
         for name in ("slack", "max_token_ratio", "smoke_s"):

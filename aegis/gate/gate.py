@@ -34,6 +34,16 @@ class GateConfig:
     run_cap: int = 4000
     mei: float = 0.03
     slack: float = 0.3
+    cluster_alpha: float = 0.05
+    """Chance that a candidate harmless to every cluster is rejected as harmful to one; 0 watches none."""
+    drift_pairs: int = 206
+    """Fresh pairs a round, current against best confirmed harness, where they differ; 0 watches no drift."""
+    drift_rounds: int = 15
+    """Rounds over which the drift alarm keeps its 5 %."""
+    drift_check: int = 1000
+    """Pairs of one paired check after an alarm, at most."""
+    drift_cap: int = 8000
+    """Pairs that drift may draw in the whole run, checks included."""
     max_trials: int = 3
     """Candidates that may be confirmed at once; the best screened go first."""
     smoke_s: float = 30.0

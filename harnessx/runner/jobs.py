@@ -20,7 +20,8 @@ class Job:
     """Several harnesses on one (split, task, attempt), in this order, sharing one response tape.
 
     The order is the coupling: what an earlier arm asked, a later one replays. ``keep_tape`` keeps the
-    tape in memory for later jobs of the same scope; ``trajectories`` returns the full records.
+    tape in memory for later jobs of the same scope; ``trajectories`` returns the full records; ``once``
+    keeps missing results too: a resumed run may not try its luck again.
     """
 
     split: str
@@ -29,6 +30,7 @@ class Job:
     arms: tuple[HarnessConfig, ...]
     keep_tape: bool = False
     trajectories: bool = False
+    once: bool = False
 
     @property
     def scope(self) -> str:
@@ -41,7 +43,8 @@ class RolloutResult:
     """The summary of a finished rollout.
 
     ``requests`` is the hash of all requests it made, in order: two arms with equal ``requests`` never
-    diverged.
+    diverged. ``trail`` marks each request and action, four characters each, the one that failed included:
+    up to the first difference, two arms have the same trail.
     """
 
     key: str
@@ -59,6 +62,7 @@ class RolloutResult:
     requests: str
     error: str
     wall_s: float
+    trail: str = ""
 
     @property
     def passed(self) -> bool:
@@ -67,8 +71,8 @@ class RolloutResult:
 
     @property
     def missing(self) -> bool:
-        """Whether the world, not the agent, is to blame (a wall-time limit counts as such)."""
-        return self.outcome is Outcome.INFRA_ERROR or self.stop_reason is StopReason.WALL_LIMIT
+        """Whether the world, not the agent, is to blame."""
+        return self.outcome is Outcome.INFRA_ERROR
 
     def to_json(self) -> dict[str, Any]:
         """All fields as JSON."""

@@ -257,9 +257,10 @@ class Pool:
     def _take(self, frame: Frame) -> None:
         """A finished rollout: kept, also if nobody waits for it any more."""
         result = RolloutResult.from_json(frame["result"])
-        if self._shelf is not None and not result.missing:
-            self._shelf.put_rollout(result.key, json.dumps(frame["result"], sort_keys=True), frame["trajectory"])
         entry = self._pending.get(frame["id"])
+        lasting = not result.missing or (entry is not None and entry.job.once)
+        if self._shelf is not None and lasting:
+            self._shelf.put_rollout(result.key, json.dumps(frame["result"], sort_keys=True), frame["trajectory"])
         if entry is not None:
             index = entry.sent[frame["index"]]
             entry.results[index], entry.trajectories[index] = result, frame["trajectory"]
