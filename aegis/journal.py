@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from aegis.candidate import Proposal
 from aegis.evaluator import EVOLVE, Evaluator
+from aegis.gate.canary import CanaryReport
 from aegis.gate.gate import Ruling
 from aegis.history import History, Tried
 from aegis.record import (
@@ -82,8 +83,12 @@ class Journal:
         self._curve.append(self._point(this))
         self._board.append(ScoreboardRound(this.number, this.incumbent.digest, this.baseline.rates))
         self._write_round(folder, this, records, drift)
-        self._entries.append(self._entry(record, records, drift))
-        said = {} if drift is None else {"drift": [drift.action.value, drift.best, drift.e_value, drift.reason]}
+        self._entries.append(self._entry(this, record, records, drift))
+        said: dict[str, object] = {}
+        if drift is not None:
+            said["drift"] = [drift.action.value, drift.best, drift.e_value, drift.reason]
+        if this.canary is not None:
+            said["canary"] = [this.canary.pairs, this.canary.missing, this.canary.e_value, this.canary.alarmed]
         self._store.audit(
             {"event": "round", "round": this.number, "incumbent": this.incumbent.digest, "stop": this.stop,
              "rulings": [[r.id, r.verdict.value, r.check, r.e_value] for r in records],
@@ -270,10 +275,14 @@ class Journal:
         lines += [f"* {_verdict(r)}" for r in records] or ["* nothing to decide"]
         if drift is not None:
             lines += ["", "## Drift", "", _watched(drift)]
+        if this.canary is not None:
+            lines += ["", "## Canary", "", _canary(this.canary)]
         lines += ["", f"The next incumbent is `{this.successor.digest}`."]
         return "\n".join(lines) + "\n"
 
-    def _entry(self, record: RoundRecord, records: Sequence[CandidateRecord], drift: DriftRecord | None) -> str:
+    def _entry(
+        self, this: Round, record: RoundRecord, records: Sequence[CandidateRecord], drift: DriftRecord | None
+    ) -> str:
         score = record.evolve
         rate = f"{100 * score.mean:.1f} % [{100 * score.lo:.1f}, {100 * score.hi:.1f}]" if score else "not measured"
         lines = [f"## Round {record.round}", "", f"incumbent `{record.incumbent[:12]}`, evolve {rate}", ""]
@@ -282,6 +291,8 @@ class Journal:
         lines += [f"* {_verdict(r)}" for r in records]
         if drift is not None:
             lines += ["", f"Drift: {_watched(drift)}"]
+        if this.canary is not None:
+            lines += ["", f"Canary: {_canary(this.canary)}"]
         if record.strategy_concern:
             lines += ["", f"Concern: {record.strategy_concern}."]
         return "\n".join(lines) + "\n"
@@ -309,6 +320,11 @@ def _verdict(record: CandidateRecord) -> str:
         figures = f" (E = {record.e_value:.4g} of {1 / record.alpha:.4g}; {record.diverged} of {record.pairs} diverged)"
     buckets = "+".join(record.bucket)
     return f"{record.id} [{buckets}] {record.title}: **{record.verdict}** by {record.check}: {record.reason}{figures}"
+
+
+def _canary(seen: CanaryReport) -> str:
+    said = "**alarm, open evidence is discarded**" if seen.alarmed else "no alarm"
+    return f"{said}: {seen.reason}."
 
 
 def _watched(drift: DriftRecord) -> str:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aegis.evaluator import EVOLVE, SEALED, SPLITS, VALIDATION, Evaluation, Evaluator, Meter
+from aegis.gate.canary import Canary
 from aegis.gate.confirmation import Confirmation, Draws
 from aegis.gate.drift import DriftConfig, DriftWatch
-from aegis.gate.gate import Gate, GateConfig
+from aegis.gate.gate import Gate
 from aegis.history import History
 from aegis.journal import Journal
 from aegis.meta.base import MetaAgent
@@ -129,15 +130,36 @@ def _engine(
         settings.actionability,
         settings.seed,
         on_stage,
-        drift=_drift(settings.gate, evaluator, draws, baseline),
+        drift=_drift(settings, evaluator, draws, baseline),
+        canary=_canary(settings, evaluator, draws),
     )
 
 
-def _drift(gate: GateConfig, evaluator: Evaluator, draws: Draws, baseline: HarnessConfig) -> DriftWatch | None:
+def _drift(settings: Settings, evaluator: Evaluator, draws: Draws, baseline: HarnessConfig) -> DriftWatch | None:
+    gate = settings.gate
     if not gate.drift_pairs:
         return None
-    caps = DriftConfig(gate.drift_pairs, gate.drift_rounds, gate.drift_check, gate.drift_cap, gate.batch, mei=gate.mei)
+    caps = DriftConfig(
+        gate.drift_pairs,
+        gate.drift_rounds,
+        gate.drift_check,
+        gate.drift_cap,
+        gate.batch,
+        mei=gate.mei,
+        order=_order(settings),
+    )
     return DriftWatch(evaluator, draws, baseline, caps)
+
+
+def _canary(settings: Settings, evaluator: Evaluator, draws: Draws) -> Canary | None:
+    """None with a deterministic model too: it would give the same answers twice."""
+    pairs = settings.gate.canary
+    return Canary(evaluator, draws, pairs) if pairs and not settings.pool.model.deterministic else None
+
+
+def _order(settings: Settings) -> int | None:
+    """The seed of the order of arms: a model that answers the same whenever asked needs none."""
+    return None if settings.pool.model.deterministic else settings.seed
 
 
 def _confirmation(settings: Settings, evaluator: Evaluator, draws: Draws) -> Confirmation:
@@ -154,6 +176,7 @@ def _confirmation(settings: Settings, evaluator: Evaluator, draws: Draws) -> Con
         mei=gate.mei,
         slack=gate.slack,
         cluster_alpha=gate.cluster_alpha,
+        order=_order(settings),
     )
 
 

@@ -112,6 +112,7 @@ class Confirmation:
     Args:
         cap: pairs per candidate; batch: pairs between barriers; run_cap: pairs drawn in the whole run.
         mei, slack: when a `PairedTest` gives up.
+        order: the seed of the arms' random order, None for the incumbent first (see `run_pairs`).
         cluster_alpha: chance that a candidate harmless to every cluster is turned away as harmful to one of
             them (0: clusters are not watched).
     """
@@ -128,12 +129,13 @@ class Confirmation:
         mei: float,
         slack: float = math.inf,
         cluster_alpha: float = 0.0,
+        order: int | None = None,
     ) -> None:
         self._evaluator, self._ledger, self._draws = evaluator, ledger, draws
         self._cap, self._batch, self._run_cap = cap, batch, run_cap
         self._mei, self._slack, self._cluster_alpha = mei, slack, cluster_alpha
         self._clusters = sorted({task.cluster for task in evaluator.tasks[VALIDATION]} - {""})
-        self._drawn = 0
+        self._drawn, self._order = 0, order
 
     @property
     def exhausted(self) -> str:
@@ -163,7 +165,7 @@ class Confirmation:
             drawn = self._draws.take(size)
             self._drawn += size
             arms = (incumbent, *(t.candidate.harness for t in open_trials))
-            measured = await run_pairs(self._evaluator, drawn, arms)
+            measured = await run_pairs(self._evaluator, drawn, arms, self._order)
             for (task, _), results in zip(drawn, measured, strict=True):
                 shipped = self._score(open_trials, results, task.cluster)
                 if shipped is not None:

@@ -42,6 +42,8 @@ class DriftConfig:
     batch: int = 32
     alpha: float = 0.05
     mei: float = MEI
+    order: int | None = None
+    """Seed of the arms' random order, see `run_pairs`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +188,7 @@ class DriftWatch:
         """Draw and run: (task, best, current) of every pair that did not break before the arms differed."""
         self._drawn += size
         drawn = self._draws.take(size)
-        results = await run_pairs(self._arena, drawn, (standing.best, standing.current))
+        results = await run_pairs(self._arena, drawn, (standing.best, standing.current), self.config.order)
         return [(best.task_id, outcome(best), outcome(current)) for best, current in results
                 if not redrawn(best, current)]  # fmt: skip
 

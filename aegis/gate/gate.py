@@ -44,6 +44,8 @@ class GateConfig:
     """Pairs of one paired check after an alarm, at most."""
     drift_cap: int = 8000
     """Pairs that drift may draw in the whole run, checks included."""
+    canary: int = 16
+    """A/A pairs of the incumbent a round, which watch the provider; 0, or a deterministic model: none."""
     max_trials: int = 3
     """Candidates that may be confirmed at once; the best screened go first."""
     smoke_s: float = 30.0
@@ -80,6 +82,16 @@ class GateReport:
 
     rulings: tuple[Ruling, ...]
     incumbent: HarnessConfig
+
+    def discarding(self, reason: str) -> GateReport:
+        """The report without the evidence of what is undecided: nothing may go on from it."""
+        rulings = [
+            replace(r, e_value=None, reason=f"{r.reason}; its evidence is discarded: {reason}")
+            if r.decision is Decision.UNDECIDED
+            else r
+            for r in self.rulings
+        ]
+        return replace(self, rulings=tuple(rulings))
 
     @property
     def shipped(self) -> tuple[Ruling, ...]:

@@ -6,6 +6,7 @@ later may be, so it stays in, as missing (STATISTICS rule 15).
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -28,9 +29,30 @@ async def run_pairs(
     arena: Arena,
     drawn: Sequence[tuple[Task, int]],
     arms: Sequence[HarnessConfig],
+    order: int | None = None,
 ) -> list[list[RolloutResult]]:
-    """Every arm on every draw, results in the order of ``drawn`` and ``arms``."""
-    return await arena.run([Job(VALIDATION, task, attempt, tuple(arms), once=True) for task, attempt in drawn])
+    """Every arm on every draw, results in the order of ``drawn`` and ``arms``.
+
+    The arms of a draw share a tape: whoever runs first is recorded, whoever follows replays it up to the
+    first difference. That couples them in any order; the order decides who pays for what they share, and
+    who meets the provider first. ``order`` is the seed of a random one for each draw, for models that are
+    not deterministic (STATISTICS rule 14); None runs them as given, the incumbent first.
+    """
+    places = [_places(len(arms), attempt, order) for _, attempt in drawn]
+    jobs = [
+        Job(VALIDATION, task, attempt, tuple(arms[place] for place in taken), confirming=True)
+        for (task, attempt), taken in zip(drawn, places, strict=True)
+    ]
+    measured = await arena.run(jobs)
+    return [[results[taken.index(arm)] for arm in range(len(arms))]
+            for results, taken in zip(measured, places, strict=True)]  # fmt: skip
+
+
+def _places(count: int, attempt: int, order: int | None) -> list[int]:
+    places = list(range(count))
+    if order is not None:
+        random.Random(f"order/{order}/{attempt}").shuffle(places)
+    return places
 
 
 def redrawn(incumbent: RolloutResult, candidate: RolloutResult) -> bool:

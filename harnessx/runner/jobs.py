@@ -20,8 +20,9 @@ class Job:
     """Several harnesses on one (split, task, attempt), in this order, sharing one response tape.
 
     The order is the coupling: what an earlier arm asked, a later one replays. ``keep_tape`` keeps the
-    tape in memory for later jobs of the same scope; ``trajectories`` returns the full records; ``once``
-    keeps missing results too: a resumed run may not try its luck again.
+    tape in memory for later jobs of the same scope; ``trajectories`` returns the full records; a
+    ``confirming`` job's missing results are kept too (a resumed run may not try its luck again), and its
+    tape replays only what `Freshness` allows.
     """
 
     split: str
@@ -30,7 +31,7 @@ class Job:
     arms: tuple[HarnessConfig, ...]
     keep_tape: bool = False
     trajectories: bool = False
-    once: bool = False
+    confirming: bool = False
 
     @property
     def scope(self) -> str:
@@ -80,9 +81,10 @@ class RolloutResult:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RolloutResult:
-        """Inverse of `to_json`."""
+        """Inverse of `to_json`; what a store adds is passed over."""
+        fields = {name: data[name] for name in cls.__slots__ if name in data}
         outcome, stop_reason = Outcome(data["outcome"]), StopReason(data["stop_reason"])
-        return cls(**{**data, "outcome": outcome, "stop_reason": stop_reason})
+        return cls(**{**fields, "outcome": outcome, "stop_reason": stop_reason})
 
 
 @functools.cache

@@ -21,7 +21,7 @@ from typing import Any
 from harnessx.errors import Failure, Outcome, Source, StopReason, UserError, boundary
 from harnessx.harness import HarnessConfig
 from harnessx.model_config import ModelConfig, Models
-from harnessx.runner.cassette import Cassette, Entry, RecordedVerifier, RecordedWorld, ResponseTape
+from harnessx.runner.cassette import Cassette, Entry, Freshness, RecordedVerifier, RecordedWorld, ResponseTape
 from harnessx.runner.host import Recorder
 from harnessx.runner.isolation import Workers
 from harnessx.runner.jobs import RolloutResult
@@ -68,6 +68,7 @@ class Lane:
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         """Jobs of one scope run one after the other: what a later one replays does not depend on luck."""
         self._persist = True
+        self._freshness = Freshness()
 
     def on_frame(self, frame: Frame) -> None:
         """Take an order from the pool."""
@@ -100,6 +101,7 @@ class Lane:
             return
         self._workers = Workers(frame["isolation"])
         self._seed, self._persist = frame["seed"], frame["persist"]
+        self._freshness = Freshness(frame["window_s"])
 
     def _ended(self, ident: int, job: asyncio.Task[None]) -> None:
         """A job that raised is a defect of ours, and ends the run instead of hanging it."""
@@ -162,7 +164,7 @@ class Lane:
                     environment,
                     verifier,
                     execute=self._workers.execute,
-                    tape=ResponseTape(tape),
+                    tape=ResponseTape(tape, self._freshness, strict=frame["confirming"]),
                     recorder=Recorder(),
                 )
             if record.outcome is not Outcome.INFRA_ERROR:

@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,6 +62,10 @@ class Shelf(Protocol):
         """What was recorded in a scope."""
         ...
 
+    def forget(self, keys: Sequence[str], scope: str) -> None:
+        """Drop rollouts, and what was recorded in a scope."""
+        ...
+
     def put_recordings(self, scopes: Mapping[str, Sequence[Entry]]) -> None:
         """Keep recordings, in one transaction."""
         ...
@@ -79,6 +84,9 @@ class PoolConfig:
     persist: bool = True
     """Whether recordings are stored. A free and deterministic model can be asked again instead: outcomes
     stay the same, and a resumed run counts more calls as made."""
+    window_s: float | None = None
+    """A confirming pair starts within so many seconds, and replays nothing older. None: no limit, for models
+    that do not change."""
 
 
 @dataclass(slots=True)
@@ -179,6 +187,8 @@ class Pool:
         for index, key in enumerate(keys):
             self._recall(entry, index, key)
         entry.sent = [i for i, result in enumerate(entry.results) if result is None]
+        if job.confirming and entry.sent and self._outdated(entry):
+            self._start_anew(entry)
         if not entry.sent:
             finished.set_result(None)
             return entry
@@ -186,6 +196,22 @@ class Pool:
         self._pending[ident] = entry
         self._lanes[lane].enqueue(ident, entry)
         return entry
+
+    def _outdated(self, entry: _Pending) -> bool:
+        """Whether some of an unfinished pair dates from before the window."""
+        window, shelf = self.config.window_s, self._shelf
+        if window is None or shelf is None:
+            return False
+        bodies = [body for key in entry.keys if (body := shelf.rollout(key)) is not None]
+        bodies += [recorded.body for recorded in shelf.recordings(entry.job.scope)]
+        return any(json.loads(body).get("at", 0.0) < time.time() - window for body in bodies)
+
+    def _start_anew(self, entry: _Pending) -> None:
+        """All arms of a pair run within the window, or none of them counts."""
+        assert self._shelf is not None
+        self._shelf.forget(entry.keys, entry.job.scope)
+        count = len(entry.keys)
+        entry.results, entry.trajectories, entry.sent = [None] * count, [None] * count, list(range(count))
 
     def _lane_of(self, job: Job) -> int:
         """The task's own lane, where its tape or world is in memory; else the one with the least to do."""
@@ -215,6 +241,7 @@ class Pool:
             "arms": arms,
             "keep_tape": job.keep_tape,
             "trajectories": job.trajectories,
+            "confirming": job.confirming,
             "tape": self._stored(job.scope, known, remember=job.keep_tape),
         }
         if self.benchmark.recorded:
@@ -258,9 +285,10 @@ class Pool:
         """A finished rollout: kept, also if nobody waits for it any more."""
         result = RolloutResult.from_json(frame["result"])
         entry = self._pending.get(frame["id"])
-        lasting = not result.missing or (entry is not None and entry.job.once)
+        lasting = not result.missing or (entry is not None and entry.job.confirming)
         if self._shelf is not None and lasting:
-            self._shelf.put_rollout(result.key, json.dumps(frame["result"], sort_keys=True), frame["trajectory"])
+            body = json.dumps({**frame["result"], "at": round(time.time(), 3)}, sort_keys=True)
+            self._shelf.put_rollout(result.key, body, frame["trajectory"])
         if entry is not None:
             index = entry.sent[frame["index"]]
             entry.results[index], entry.trajectories[index] = result, frame["trajectory"]
@@ -334,6 +362,7 @@ class _LaneProcess:
                 "isolation": self._pool.isolation,
                 "seed": config.seed,
                 "persist": config.persist and self._pool._shelf is not None,
+                "window_s": config.window_s,
             }
         )
         self._told.clear()

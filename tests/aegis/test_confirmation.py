@@ -182,12 +182,12 @@ async def test_an_outage_ends_the_trial_with_its_reason_and_not_with_the_runs_la
     assert len(world.jobs) == 40
 
 
-async def test_every_rollout_of_a_confirmation_is_run_once():
-    """Else a resumed run would try the missing ones again, and only those."""
+async def test_every_rollout_of_a_confirmation_is_marked_as_one():
+    """Else a resumed run would try the missing ones again, and replay what is out of date."""
     world = World(CLUSTERS, by_cluster("a", ""))
     await confirmed(world, candidate("x"))
     assert world.jobs
-    assert all(job.once for job in world.jobs)
+    assert all(job.confirming for job in world.jobs)
 
 
 trails = st.lists(st.sampled_from(["aaaa", "bbbb"]), max_size=5).map("".join)

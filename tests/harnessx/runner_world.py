@@ -158,6 +158,11 @@ class MemoryShelf:
     def rollout(self, key: str) -> str | None:
         return self.rollouts[key][0] if key in self.rollouts else None
 
+    def forget(self, keys: Sequence[str], scope: str) -> None:
+        for key in keys:
+            self.rollouts.pop(key, None)
+        self.stored.pop(scope, None)
+
     def put_rollout(self, key: str, body: str, trajectory: str | None) -> None:
         assert key not in self.rollouts, "a rollout was run twice"
         self.rollouts[key] = (body, trajectory)

@@ -247,13 +247,33 @@ async def test_a_rollout_out_of_time_is_missing_and_not_stored(log, shelf):
     assert shelf.rollouts == {}
 
 
-async def test_what_may_be_run_once_only_is_stored_missing_too_and_not_tried_again(log, shelf):
+async def test_what_confirms_is_stored_missing_too_and_not_tried_again(log, shelf):
     async with Pool(config(log, model={"broken": "s-0"}), shelf) as pool:
-        first = await pool.run(jobs(1, once=True))
+        first = await pool.run(jobs(1, confirming=True))
         tried = len(asked(log))
-        assert await pool.run(jobs(1, once=True)) == first
+        assert await pool.run(jobs(1, confirming=True)) == first
     assert first[0][0].missing
     assert len(asked(log)) == tried
+
+
+async def test_a_pair_cut_off_and_taken_up_after_the_window_is_started_anew_with_all_its_arms(log, shelf):
+    """Else the incumbent would have played before the window, and the candidate after it."""
+    arms = (harness(), harness("Speak up."))
+    windowed = replace(config(log), window_s=0.4)
+    async with Pool(windowed, shelf) as pool:
+        ((whole, last),) = await pool.run(jobs(1, *arms, confirming=True))
+        shelf.rollouts.pop(last.key)
+        calls = len(asked(log))
+        await pool.run(jobs(1, *arms, confirming=True))
+        assert len(asked(log)) == calls  # within the window: the arm that was lost replays its tape
+        shelf.rollouts.pop(last.key)
+        await asyncio.sleep(0.5)
+        ((again, _),) = await pool.run(jobs(1, *arms, confirming=True))
+        assert len(asked(log)) == 2 * calls
+        await asyncio.sleep(0.5)
+        await pool.run(jobs(1, *arms, confirming=True))
+        assert len(asked(log)) == 2 * calls  # a whole pair stands, however old it is
+    assert (whole.requests, again.replayed_calls) == (again.requests, 0)
 
 
 async def test_the_trail_marks_requests_and_actions_and_the_one_that_failed(log):
