@@ -154,7 +154,11 @@ def _drift(settings: Settings, evaluator: Evaluator, draws: Draws, baseline: Har
 def _canary(settings: Settings, evaluator: Evaluator, draws: Draws) -> Canary | None:
     """None with a deterministic model too: it would give the same answers twice."""
     pairs = settings.gate.canary
-    return Canary(evaluator, draws, pairs) if pairs and not settings.pool.model.deterministic else None
+    return (
+        Canary(evaluator, draws, pairs, settings.gate.drift_rounds)
+        if pairs and not settings.pool.model.deterministic
+        else None
+    )
 
 
 def _order(settings: Settings) -> int | None:

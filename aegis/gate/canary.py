@@ -6,7 +6,10 @@ provider, or what stands in for it, has changed; and what was measured on both s
 longer evidence about one thing.
 
 The first arms are kept unread until their second ones are there. Else each pair would be bet on with half
-of it known, and the e-process would be none.
+of it known, and the e-process would be none. As for drift, a process starts in each planned round and their
+mean counts, one for gains and one for losses: what quiet rounds have cost does not hide a later change.
+
+A limit: some 16 pairs a round notice a collapse; a slide takes a hundred a round, for rounds.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from dataclasses import dataclass
 
 from aegis.gate.confirmation import Draws
 from aegis.gate.pairs import Arena, outcome
-from aegis.statistics import Harm, Superiority
+from aegis.statistics import DriftDetector
 from harnessx.harness import HarnessConfig
 from harnessx.runner.jobs import Job, RolloutResult
 from harnessx.tasks import Task
@@ -53,11 +56,11 @@ class Canary:
 
     Args:
         arena: runs the rollouts; draws: the run's stream of fresh attempts.
-        pairs: A/A pairs a round.
+        pairs: A/A pairs a round; rounds: how many the 5 % of the alarm are planned for.
     """
 
-    def __init__(self, arena: Arena, draws: Draws, pairs: int) -> None:
-        self._arena, self._draws, self._pairs = arena, draws, pairs
+    def __init__(self, arena: Arena, draws: Draws, pairs: int, rounds: int = 15) -> None:
+        self._arena, self._draws, self._pairs, self._rounds = arena, draws, pairs, rounds
         self._renew()
         self._harness = HarnessConfig()
         self._drawn: Sequence[tuple[Task, int]] = ()
@@ -71,6 +74,7 @@ class Canary:
     async def end(self, number: int) -> CanaryReport:
         """The second arms, and what the pairs say. After an alarm the watch begins anew."""
         after = await self._run(f"canary/{number}/after")
+        self._start_round()
         gained = lost = missing = 0
         for first, second in zip(self._before, after, strict=True):
             then, now = outcome(first), outcome(second)
@@ -78,8 +82,8 @@ class Canary:
                 missing += 1
                 continue
             gained, lost = gained + (now and not then), lost + (then and not now)
-            self._better.update(now - then)
-            self._worse.update(now - then)
+            self._losses.update(now - then)
+            self._gains.update(then - now)
         report = CanaryReport(len(after), gained, lost, missing, self._e_value)
         if report.alarmed:
             self._renew()
@@ -93,7 +97,13 @@ class Canary:
     @property
     def _e_value(self) -> float:
         """Two-sided: half of the capital bets on a gain, half on a loss."""
-        return (self._better.e_value + self._worse.e_value) / 2
+        return (self._losses.e_value + self._gains.e_value) / 2
+
+    def _start_round(self) -> None:
+        if self._started < self._rounds:
+            self._losses.start_round()
+            self._gains.start_round()
+            self._started += 1
 
     def _renew(self) -> None:
-        self._better, self._worse = Superiority(), Harm()
+        self._losses, self._gains, self._started = DriftDetector(self._rounds), DriftDetector(self._rounds), 0

@@ -39,7 +39,7 @@ class GateConfig:
     drift_pairs: int = 206
     """Fresh pairs a round, current against best confirmed harness, where they differ; 0 watches no drift."""
     drift_rounds: int = 15
-    """Rounds over which the drift alarm keeps its 5 %."""
+    """Rounds over which the alarms of drift and canary each keep their 5 %."""
     drift_check: int = 1000
     """Pairs of one paired check after an alarm, at most."""
     drift_cap: int = 8000
