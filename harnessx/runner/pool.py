@@ -18,7 +18,7 @@ import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from harnessx.errors import HarnessxError, UserError
 from harnessx.harness import HarnessConfig
@@ -27,6 +27,7 @@ from harnessx.runner.cassette import Entry
 from harnessx.runner.isolation import resolve_isolation
 from harnessx.runner.jobs import Job, RolloutResult, rollout_key
 from harnessx.runner.lane import MAX_LANE_FRAME, create_benchmark
+from harnessx.runner.shelf import Shelf, outdated
 from harnessx.runner.wire import Channel, Frame
 from harnessx.tasks import Benchmark
 
@@ -41,34 +42,6 @@ class Drained(HarnessxError):
 
 class RunnerBroken(HarnessxError):
     """A defect of the runner itself, with the lane's traceback."""
-
-
-class Shelf(Protocol):
-    """Where a pool keeps what must survive it."""
-
-    def rollout(self, key: str) -> str | None:
-        """The stored result (JSON text) of a rollout, or None."""
-        ...
-
-    def put_rollout(self, key: str, body: str, trajectory: str | None) -> None:
-        """Keep a finished rollout, with its trajectory where one was asked for."""
-        ...
-
-    def trajectory(self, key: str) -> str | None:
-        """The stored trajectory (JSONL) of a rollout, or None."""
-        ...
-
-    def recordings(self, scope: str) -> Sequence[Entry]:
-        """What was recorded in a scope."""
-        ...
-
-    def forget(self, keys: Sequence[str], scope: str) -> None:
-        """Drop rollouts, and what was recorded in a scope."""
-        ...
-
-    def put_recordings(self, scopes: Mapping[str, Sequence[Entry]]) -> None:
-        """Keep recordings, in one transaction."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +160,7 @@ class Pool:
         for index, key in enumerate(keys):
             self._recall(entry, index, key)
         entry.sent = [i for i, result in enumerate(entry.results) if result is None]
-        if job.confirming and entry.sent and self._outdated(entry):
+        if job.confirming and entry.sent and outdated(self._shelf, keys, job.scope, self.config.window_s):
             self._start_anew(entry)
         if not entry.sent:
             finished.set_result(None)
@@ -196,15 +169,6 @@ class Pool:
         self._pending[ident] = entry
         self._lanes[lane].enqueue(ident, entry)
         return entry
-
-    def _outdated(self, entry: _Pending) -> bool:
-        """Whether some of an unfinished pair dates from before the window."""
-        window, shelf = self.config.window_s, self._shelf
-        if window is None or shelf is None:
-            return False
-        bodies = [body for key in entry.keys if (body := shelf.rollout(key)) is not None]
-        bodies += [recorded.body for recorded in shelf.recordings(entry.job.scope)]
-        return any(json.loads(body).get("at", 0.0) < time.time() - window for body in bodies)
 
     def _start_anew(self, entry: _Pending) -> None:
         """All arms of a pair run within the window, or none of them counts."""
