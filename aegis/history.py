@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 
 from aegis.record import Bucket, CandidateRecord, Decision
 
@@ -94,6 +95,19 @@ class History:
         recent = [t for t in self.tried if t.record.round > self.round - rounds]
         seen = {bucket for t in recent for bucket in t.record.bucket}
         return tuple(bucket for bucket in Bucket if bucket not in seen)
+
+    def streaks(self, least: int = 3) -> tuple[tuple[Bucket, int], ...]:
+        """Buckets that each of the last ``least`` ships or more changed, with the number of those ships.
+
+        The paper's worst fall, 14 points, came with the sixth edit in a row of one bucket, after five that had
+        each passed the gate: what several ships in a row have in common is worth a look.
+        """
+        ships = self.shipped()[::-1]
+
+        def length(bucket: Bucket) -> int:
+            return sum(1 for _ in takewhile(lambda tried: bucket in tried.record.bucket, ships))
+
+        return tuple((bucket, length(bucket)) for bucket in sorted(Bucket) if length(bucket) >= least)
 
     def forbidden_levers(self) -> tuple[str, ...]:
         """Levers shipped in at least 2 of the last 3 rounds with a cumulative hit rate under 0.4.

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from aegis.candidate import Proposal
 from aegis.evaluator import EVOLVE, Evaluator
+from aegis.gate.canary import CanaryReport
 from aegis.gate.gate import Ruling
 from aegis.gate.routes import RouteRuling
 from aegis.history import History, Tried
@@ -19,6 +20,7 @@ from aegis.record import (
     CurvePoint,
     Curves,
     Decision,
+    DriftRecord,
     Generation,
     Record,
     RoundRecord,
@@ -44,6 +46,7 @@ class Journal:
         self._store, self._evaluator, self._history, self._seed = store, evaluator, history, seed
         self.rounds: list[RoundRecord] = []
         self.generations: list[Generation] = []
+        self.drift: list[DriftRecord] = []
         self._curve: list[CurvePoint] = []
         self._board: list[ScoreboardRound] = []
         self._entries: list[str] = []
@@ -96,18 +99,25 @@ class Journal:
             strategy_concern=this.critique.strategy_concern if this.critique else "",
         )
         self.rounds.append(record)
+        drift = self._drift(this)
         self._advance(this, rulings)
         self._curve.append(self._point(this))
         self._board.append(ScoreboardRound(this.number, this.deployed.digest, this.baseline.rates))
-        self._write_round(folder, this, records)
+        self._write_round(folder, this, records, drift)
         routes = [route_record(this.number, ruling, self._seed) for ruling in this.routes]
         self._routes += routes
-        self._entries.append(self._entry(record, records, routes))
+        self._entries.append(self._entry(this, record, records, routes, drift))
+        said: dict[str, object] = {}
+        if routes:
+            said["routes"] = [[*r.clusters, r.verdict.value, r.e_value] for r in routes]
+        if drift is not None:
+            said["drift"] = [drift.action.value, drift.best, drift.e_value, drift.reason]
+        if this.canary is not None:
+            said["canary"] = [this.canary.pairs, this.canary.missing, this.canary.e_value, this.canary.alarmed]
         self._store.audit(
             {"event": "round", "round": this.number, "incumbent": this.deployed.digest, "stop": this.stop,
              "rulings": [[r.id, r.verdict.value, r.check, r.e_value] for r in records],
-             **({"routes": [[*r.clusters, r.verdict.value, r.e_value] for r in routes]} if routes else {}),
-             "successor": this.deploys.digest}
+             "successor": this.deploys.digest, **said}
         )  # fmt: skip
         self.write()
 
@@ -122,6 +132,27 @@ class Journal:
                 self._save(f"R{this.number}/applied/{candidate.id}", candidate.harness)
         if this.deploys != this.deployed:
             self.save_best(this.deploys)
+
+    def _drift(self, this: Round) -> DriftRecord | None:
+        seen = this.drift
+        if seen is None:
+            return None
+        self.drift.append(
+            DriftRecord(
+                round=this.number,
+                action=seen.action,
+                reason=seen.reason,
+                current=seen.current.digest,
+                best=seen.best.digest,
+                harness=seen.harness.digest,
+                pairs=seen.pairs,
+                check_pairs=seen.check_pairs,
+                e_value=seen.e_value,
+                alarmed=seen.alarmed,
+                difference=bootstrap_mean(seen.differences, self._seed) if seen.differences else None,
+            )
+        )
+        return self.drift[-1]
 
     def _candidate(self, this: Round, ruling: Ruling) -> CandidateRecord:
         candidate, manifest = ruling.candidate, ruling.candidate.manifest
@@ -201,6 +232,8 @@ class Journal:
         self._json("scoreboard.json", Scoreboard(clusters, tuple(self._board)))
         self._store.write_text("data/candidates.jsonl", _lines(self.candidates))
         self._store.write_text("data/rounds.jsonl", _lines(self.rounds))
+        if self.drift:
+            self._store.write_text("data/drift.jsonl", _lines(self.drift))
         self._store.write_text("data/generations.json", _dump([g.to_json() for g in self.generations]))
         outcomes = [
             {"id": c.id, "round": c.round, "bucket": list(c.bucket), "hit_rate": c.hit_rate}
@@ -221,7 +254,9 @@ class Journal:
         self._store.write_text("journal.md", "# Journal\n\n" + "\n".join(self._entries))
         self._write_index()
 
-    def _write_round(self, folder: str, this: Round, records: Sequence[CandidateRecord]) -> None:
+    def _write_round(
+        self, folder: str, this: Round, records: Sequence[CandidateRecord], drift: DriftRecord | None
+    ) -> None:
         store = self._store
         if this.digest is not None:
             store.write_text(f"{folder}/digests/digest.md", this.digest.to_markdown())
@@ -247,7 +282,7 @@ class Journal:
         regressions = self._history.regressions()
         lines = "".join(f"* {task}\n" for task in regressions) or "none\n"
         store.write_text(f"{folder}/regressions.md", f"# Regressions before round {this.number}\n\n{lines}")
-        store.write_text(f"{folder}/decision.md", self._decision(this, records))
+        store.write_text(f"{folder}/decision.md", self._decision(this, records, drift))
 
     def _write_candidate(self, folder: str, proposal: Proposal) -> None:
         self._store.write_text(f"{folder}/manifest.md", proposal.manifest.to_markdown())
@@ -256,7 +291,7 @@ class Journal:
         if proposal.smoke:
             self._store.write_text(f"{folder}/smoke.json", _dump(dict(proposal.smoke)))
 
-    def _decision(self, this: Round, records: Sequence[CandidateRecord]) -> str:
+    def _decision(self, this: Round, records: Sequence[CandidateRecord], drift: DriftRecord | None) -> str:
         lines = [f"# Decision of round {this.number}", ""]
         if this.stop:
             lines += [f"No-op: {this.stop}.", ""]
@@ -265,16 +300,31 @@ class Journal:
         lines += ["## Gate", ""]
         lines += [f"* {_verdict(r)}" for r in records] or ["* nothing to decide"]
         lines += [f"* {_route(route_record(this.number, ruling, self._seed))}" for ruling in this.routes]
+        if drift is not None:
+            lines += ["", "## Drift", "", _watched(drift)]
+        if this.canary is not None:
+            lines += ["", "## Canary", "", _canary(this.canary)]
         lines += ["", f"The next incumbent is `{this.deploys.digest}`."]
         return "\n".join(lines) + "\n"
 
-    def _entry(self, record: RoundRecord, records: Sequence[CandidateRecord], routes: Sequence[RouteRecord]) -> str:
+    def _entry(
+        self,
+        this: Round,
+        record: RoundRecord,
+        records: Sequence[CandidateRecord],
+        routes: Sequence[RouteRecord],
+        drift: DriftRecord | None,
+    ) -> str:
         score = record.evolve
         rate = f"{100 * score.mean:.1f} % [{100 * score.lo:.1f}, {100 * score.hi:.1f}]" if score else "not measured"
         lines = [f"## Round {record.round}", "", f"incumbent `{record.incumbent[:12]}`, evolve {rate}", ""]
         if record.stop:
             lines += [f"No-op: {record.stop}.", ""]
         lines += [f"* {_verdict(r)}" for r in records] + [f"* {_route(r)}" for r in routes]
+        if drift is not None:
+            lines += ["", f"Drift: {_watched(drift)}"]
+        if this.canary is not None:
+            lines += ["", f"Canary: {_canary(this.canary)}"]
         if record.strategy_concern:
             lines += ["", f"Concern: {record.strategy_concern}."]
         return "\n".join(lines) + "\n"
@@ -331,6 +381,18 @@ def route_record(number: int, ruling: RouteRuling, seed: int) -> RouteRecord:
         difference=bootstrap_mean(ruling.differences, seed) if ruling.differences else None,
         calls=ruling.calls,
     )
+
+
+def _canary(seen: CanaryReport) -> str:
+    said = "**alarm, open evidence is discarded**" if seen.alarmed else "no alarm"
+    return f"{said}: {seen.reason}."
+
+
+def _watched(drift: DriftRecord) -> str:
+    action = drift.action.replace("_", " ")
+    drawn = f"{drift.pairs} pairs to watch" + (f" and {drift.check_pairs} to check" if drift.check_pairs else "")
+    held = f"`{drift.current[:12]}` against the best confirmed `{drift.best[:12]}`"
+    return f"**{action}**: {held}: {drift.reason} ({drawn})."
 
 
 def _dump(value: object) -> str:

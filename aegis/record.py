@@ -11,6 +11,7 @@ intervals are 95 %. **What was not measured is null**: no record holds a made-up
 ``data/candidates.jsonl``             one `CandidateRecord` a line
 ``data/rounds.jsonl``                 one `RoundRecord` a line
 ``data/routes.jsonl``                 one `RouteRecord` a line (strategy ``ensemble``)
+``data/drift.jsonl``                  one `DriftRecord` a line (no file where drift drew nothing)
 ``data/generations.json``             a list of `Generation`
 ``data/sealed.json``                  `SealedRates`
 ``data/calibration.json``             `Calibration`
@@ -76,6 +77,19 @@ class Decision(StrEnum):
     REJECT = "reject"
     UNDECIDED = "undecided"
     NOT_TESTED = "not_tested"
+
+
+class DriftAction(StrEnum):
+    """What a round's watch for drift came to.
+
+    ``watched``: nothing to act on. ``kept``: an alarm that its check did not confirm. ``rolled_back``: one
+    that it did. ``confirmed``: the current harness proved better, and is the best confirmed one now.
+    """
+
+    WATCHED = "watched"
+    KEPT = "kept"
+    ROLLED_BACK = "rolled_back"
+    CONFIRMED = "confirmed"
 
 
 class Bucket(StrEnum):
@@ -177,6 +191,27 @@ class RoundRecord(Record):
     candidates: tuple[str, ...] = ()
     shipped: tuple[str, ...] = ()
     strategy_concern: str = ""
+
+
+@dataclass(frozen=True)
+class DriftRecord(Record):
+    """One round in which the harness at work was not the best confirmed one.
+
+    ``pairs`` were drawn to watch, ``check_pairs`` to confirm an alarm; ``e_value`` is the detector's, against
+    20; ``difference`` is current − best on the former. ``harness`` is what the round left at work.
+    """
+
+    round: int
+    action: DriftAction
+    reason: str
+    current: str
+    best: str
+    harness: str
+    pairs: int
+    check_pairs: int
+    e_value: float
+    alarmed: bool
+    difference: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -307,7 +342,8 @@ class Summary(Record):
 
     ``splits`` has keys ``evolve``, ``validation``, ``sealed``. ``seconds`` is wall time by stage.
     ``dollars`` is None where any price is unknown. ``isolation``, ``gate`` and ``ledger`` are the names
-    of the settings; ``alpha`` is the run's error level. ``stopped`` says why the run ended.
+    of the settings; ``alpha`` is the run's error level. ``stopped`` says why the run ended. ``drift`` has the
+    rounds in which the harness at work was not the best confirmed one.
     """
 
     splits: Mapping[str, SplitScores]
@@ -326,6 +362,7 @@ class Summary(Record):
     alpha: float | None
     versions: Versions
     stopped: str
+    drift: tuple[DriftRecord, ...] = ()
 
     def having(self, *verdicts: Decision) -> tuple[CandidateOutcome, ...]:
         """The candidates with one of ``verdicts``, in order."""

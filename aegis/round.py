@@ -6,6 +6,7 @@ landscape    <- Planner                        empty -> no-op
 candidates   <- Evolver                        none well typed -> no-op
 ranking      <- Critic                         mandatory; may ask for one revision
 H_{t+1}      <- Gate                           mandatory; deterministic
+H_{t+1}      <- best confirmed harness         if drift below it is confirmed (STATISTICS rule 9)
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import TypeAlias
 
 from aegis.candidate import Candidate
 from aegis.evaluator import EVOLVE, Evaluation, Evaluator
+from aegis.gate.canary import Canary, CanaryReport
+from aegis.gate.drift import DriftReport, DriftWatch, confirmed
 from aegis.gate.gate import Gate, GateReport
 from aegis.gate.routes import RouteRuling
 from aegis.history import History
@@ -41,6 +44,10 @@ class Engine:
     on_stage: Callable[[int, str], None] = field(default=lambda number, name: None)
     propose: Propose = field(default=lambda engine, incumbent, number: propose(engine, incumbent, number))
     """Where candidates come from: the four stages, or a testbed whose edits are known to be good or bad."""
+    drift: DriftWatch | None = None
+    """Holds the harness at work against the best confirmed one. One watch serves one line of incumbents."""
+    canary: Canary | None = None
+    """Watches the provider from the beginning of a round to its end."""
 
 
 @dataclass(slots=True)
@@ -60,6 +67,8 @@ class Round:
     rejected: Sequence[evolver.Rejected] = ()
     critique: critic.Critique | None = None
     report: GateReport | None = None
+    drift: DriftReport | None = None
+    canary: CanaryReport | None = None
     trajectories: Sequence[Trajectory] = ()
     stop: str = ""
     began: System | None = None
@@ -83,7 +92,9 @@ class Round:
 
     @property
     def successor(self) -> HarnessConfig:
-        """H_{t+1}: what the gate let through, else H_t."""
+        """H_{t+1}: what the gate let through, else H_t; the best confirmed harness after a rollback."""
+        if self.drift is not None:
+            return self.drift.harness
         return self.report.incumbent if self.report is not None else self.incumbent
 
 
@@ -92,11 +103,29 @@ Propose: TypeAlias = Callable[[Engine, HarnessConfig, int], Awaitable[Round]]
 
 async def run_round(engine: Engine, incumbent: HarnessConfig, number: int) -> Round:
     """Run round ``number`` (from 1) on ``incumbent``: four stages that propose, one gate that decides."""
+    if engine.canary is not None:
+        await engine.canary.begin(incumbent, number)
     this = await engine.propose(engine, incumbent, number)
     if not this.stop:
         engine.on_stage(number, "gate")
         this.report = await engine.gate.check(this.ranking, this.baseline, incumbent, anchors(this.trajectories))
+    await _watch(engine, this)
     return this
+
+
+async def _watch(engine: Engine, this: Round) -> None:
+    """Is the provider still the same, and the harness at work no worse than the best confirmed one?"""
+    if engine.canary is not None:
+        this.canary = await engine.canary.end(this.number)
+        if this.canary.alarmed:
+            this.report = this.report and this.report.discarding(this.canary.reason)
+            if engine.drift is not None:
+                engine.drift.restart()
+    if engine.drift is not None:
+        for ruling in this.report.shipped if this.report is not None else ():
+            if confirmed(ruling.decision, ruling.e_value, ruling.alpha):
+                engine.drift.confirm(ruling.candidate.parent, ruling.candidate.harness)
+        this.drift = await engine.drift.check(this.successor)
 
 
 async def propose(engine: Engine, incumbent: HarnessConfig, number: int) -> Round:

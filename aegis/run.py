@@ -12,7 +12,9 @@ from pathlib import Path
 
 from aegis.calibration import calibrate, check_power
 from aegis.evaluator import EVOLVE, SEALED, SPLITS, VALIDATION, Evaluation, Evaluator, Meter
+from aegis.gate.canary import Canary
 from aegis.gate.confirmation import Confirmation, Draws
+from aegis.gate.drift import DriftConfig, DriftWatch
 from aegis.gate.gate import Gate
 from aegis.history import History
 from aegis.journal import Journal
@@ -72,7 +74,7 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
                     watch.stage(0, "calibration")
                     found = await calibrate(evaluator, baseline, settings.gate, settings.decisions, settings.seed)
                     journal.calibrated(found)
-                engine = _engine(settings, evaluator, meta, history, on_stage)
+                engine = _engine(settings, evaluator, meta, history, baseline, on_stage)
                 schedule = Schedule(
                     settings.rounds, settings.patience, lambda: _spent(settings, evaluator.meter), done.rounds
                 )
@@ -117,28 +119,75 @@ def _tasks(settings: Settings, benchmark: Benchmark) -> dict[str, Sequence[Task]
 
 
 def _engine(
-    settings: Settings, evaluator: Evaluator, meta: MetaAgent, history: History, on_stage: Callable[[int, str], None]
+    settings: Settings,
+    evaluator: Evaluator,
+    meta: MetaAgent,
+    history: History,
+    baseline: HarnessConfig,
+    on_stage: Callable[[int, str], None],
 ) -> Engine:
+    draws = Draws(evaluator.tasks[VALIDATION], settings.seed)
     return Engine(
         evaluator,
         meta,
-        Gate(settings.gate, evaluator, _confirmation(settings, evaluator)),
+        Gate(settings.gate, evaluator, _confirmation(settings, evaluator, draws)),
         history,
         settings.attempts,
         settings.candidates,
         settings.actionability,
         settings.seed,
         on_stage,
+        drift=_drift(settings, evaluator, draws, baseline),
+        canary=_canary(settings, evaluator, draws),
     )
 
 
-def _confirmation(settings: Settings, evaluator: Evaluator) -> Confirmation:
+def _drift(settings: Settings, evaluator: Evaluator, draws: Draws, baseline: HarnessConfig) -> DriftWatch | None:
+    gate = settings.gate
+    if not gate.drift_pairs:
+        return None
+    caps = DriftConfig(
+        gate.drift_pairs,
+        gate.drift_rounds,
+        gate.drift_check,
+        gate.drift_cap,
+        gate.batch,
+        mei=gate.mei,
+        order=_order(settings),
+    )
+    return DriftWatch(evaluator, draws, baseline, caps)
+
+
+def _canary(settings: Settings, evaluator: Evaluator, draws: Draws) -> Canary | None:
+    """None with a deterministic model too: it would give the same answers twice."""
+    pairs = settings.gate.canary
+    return (
+        Canary(evaluator, draws, pairs, settings.gate.drift_rounds)
+        if pairs and not settings.pool.model.deterministic
+        else None
+    )
+
+
+def _order(settings: Settings) -> int | None:
+    """The seed of the order of arms: a model that answers the same whenever asked needs none."""
+    return None if settings.pool.model.deterministic else settings.seed
+
+
+def _confirmation(settings: Settings, evaluator: Evaluator, draws: Draws) -> Confirmation:
     gate = settings.gate
     kind = Spending if gate.ledger == "spending" else Elond
     ledger: Ledger = kind(gate.alpha, settings.decisions)
-    draws = Draws(evaluator.tasks[VALIDATION], settings.seed)
     return Confirmation(
-        evaluator, ledger, draws, cap=gate.cap, batch=gate.batch, run_cap=gate.run_cap, mei=gate.mei, slack=gate.slack
+        evaluator,
+        ledger,
+        draws,
+        cap=gate.cap,
+        batch=gate.batch,
+        run_cap=gate.run_cap,
+        mei=gate.mei,
+        slack=gate.slack,
+        cluster_alpha=gate.cluster_alpha,
+        order=_order(settings),
     )
 
 
@@ -217,6 +266,7 @@ def _summary(
         alpha=settings.gate.alpha if paired else None,
         versions=versions(),
         stopped=result.stopped,
+        drift=tuple(journal.drift),
     )
 
 

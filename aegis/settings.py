@@ -27,7 +27,7 @@ SECTIONS = frozenset(
 )
 PARTS = (
     *(f"benchmark.{name}" for name in ("name", "_target_", "splits", *(f"splits.{split}" for split in SPLITS))),
-    *(f"runner.{name}" for name in ("isolation", "lanes", "concurrency", "persist")),
+    *(f"runner.{name}" for name in ("isolation", "lanes", "concurrency", "persist", "window_s")),
     *("task_model.main", "meta._target_", "strategy._target_", "tracking.name", "run.dir", "run.resume"),
     "gate.decisions",
 )
@@ -141,7 +141,11 @@ def check_gate(gate: GateConfig, decisions: object) -> None:
     whole("gate.decisions", decisions)
     for name in ("cap", "batch", "run_cap", "max_trials", "screen_attempts", "veto"):
         whole(f"gate.{name}", getattr(gate, name))
-    whole("gate.calibration", gate.calibration, 0)
+    for name in ("calibration", "drift_pairs", "canary"):
+        whole(f"gate.{name}", getattr(gate, name), 0)
+    for name in ("drift_rounds", "drift_check", "drift_cap"):
+        whole(f"gate.{name}", getattr(gate, name))
+    number("gate.cluster_alpha", gate.cluster_alpha, "from 0 (off) to below 1", lambda x: 0 <= x < 1)
     for name in ("alpha", "mei", "effect", *(["power"] if gate.power is not None else [])):
         number(f"gate.{name}", getattr(gate, name), "between 0 and 1", lambda x: 0 < x < 1)
     for name in ("slack", "max_token_ratio", "smoke_s"):
@@ -210,6 +214,8 @@ def pool_config(config: Mapping[str, Any]) -> PoolConfig:
     whole("runner.lanes", runner["lanes"], 0)
     whole("runner.concurrency", runner["concurrency"])
     one_of("runner.persist", runner["persist"], (True, False))
+    if runner["window_s"] is not None:
+        number("runner.window_s", runner["window_s"], "above 0", lambda x: x > 0)
     roles = {k: v for k, v in task_model.items() if k not in ("name", "fallback", "sampling")}
     return PoolConfig(
         benchmark={k: v for k, v in benchmark.items() if k not in ("name", "splits")},
@@ -219,6 +225,7 @@ def pool_config(config: Mapping[str, Any]) -> PoolConfig:
         lanes=runner["lanes"],
         concurrency=runner["concurrency"],
         persist=runner["persist"],
+        window_s=runner["window_s"],
     )
 
 

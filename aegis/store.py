@@ -164,6 +164,11 @@ class RunStore(RunReader):
         packed = None if trajectory is None else zlib.compress(trajectory.encode(), 1)
         self._write((_PUT_ROLLOUT, [(key, body, packed)]))
 
+    def forget(self, keys: Sequence[str], scope: str) -> None:
+        """Drop rollouts, and what was recorded in a scope: a pair that has to be started anew."""
+        drop = "DELETE FROM rollout WHERE key = ?", [(key,) for key in keys]
+        self._write(drop, ("DELETE FROM recording WHERE scope = ?", [(scope,)]))
+
     def put_recordings(self, scopes: Mapping[str, Iterable[Entry]]) -> None:
         """Record responses and environment results (scope -> entries), in one commit."""
         rows = [(scope, e.key, e.origin, e.body) for scope, entries in scopes.items() for e in entries]

@@ -386,6 +386,13 @@ class ModelResponse:
     extra: Mapping[str, Any] | None = None
     token_ids: tuple[int, ...] | None = None
     logprobs: tuple[float, ...] | None = None
+    fingerprint: str = ""
+    """What the provider says of the system behind ``model``, where it does."""
+
+    @property
+    def provider(self) -> str:
+        """Who answered: the model as served, and its fingerprint."""
+        return f"{self.model}/{self.fingerprint}"
 
     def to_message(self) -> Message:
         """The response as the assistant message that enters the history."""
@@ -406,6 +413,8 @@ class ModelResponse:
             value = getattr(self, name)
             if value is not None:
                 out[name] = value if name == "extra" else list(value)
+        if self.fingerprint:
+            out["fingerprint"] = self.fingerprint
         return out
 
     @classmethod
@@ -421,4 +430,5 @@ class ModelResponse:
             data.get("extra"),
             None if ids is None else tuple(ids),
             None if logprobs is None else tuple(logprobs),
+            data.get("fingerprint", ""),
         )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from harnessx.agent import Agent
     from harnessx.harness import HarnessConfig
 
+_LITELLM = "harnessx.models.litellm.LiteLLM"
 ModelRef: TypeAlias = "str | Mapping[str, Any] | Model"
 
 
@@ -47,6 +48,17 @@ class ModelConfig:
         unknown = sorted(set(self.fallback) - set(self.roles))
         if unknown:
             raise UserError(f"fallback for unknown role {unknown[0]!r}; roles: {', '.join(self.roles)}")
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether every model, fallbacks included, declares (``deterministic = True``) that it answers the same
+        request in the same `CallContext` the same, whenever it is asked.
+
+        Raises:
+            UserError: a target that does not exist.
+        """
+        refs = [*self.roles.values(), *(ref for refs in self.fallback.values() for ref in refs)]
+        return all(map(_is_deterministic, refs))
 
     def agentic(self, harness: HarnessConfig) -> Agent:
         """A runnable agent: this model, that harness (``M.agentic(C)`` of the paper)."""
@@ -76,6 +88,18 @@ class ModelConfig:
     def digest(self) -> str:
         """Identity of all roles, fallbacks and sampling: part of every rollout key."""
         return digest_of(self.to_json())
+
+
+def _is_deterministic(ref: ModelRef) -> bool:
+    if isinstance(ref, str):
+        return False
+    if isinstance(ref, Mapping):
+        module, _, name = str(ref.get("_target_", _LITELLM)).rpartition(".")
+        try:
+            return bool(getattr(getattr(importlib.import_module(module), name), "deterministic", False))
+        except (ImportError, AttributeError, ValueError) as error:
+            raise UserError(f"model target {ref['_target_']!r}: {error}") from error
+    return bool(getattr(ref, "deterministic", False))
 
 
 class Models:
@@ -139,7 +163,7 @@ def build_model(ref: ModelRef) -> Model:
     if not isinstance(ref, Mapping):
         return ref
     params = {k: v for k, v in ref.items() if k != "_target_"}
-    target = ref.get("_target_", "harnessx.models.litellm.LiteLLM")
+    target = ref.get("_target_", _LITELLM)
     module, _, name = target.rpartition(".")
     try:
         model: Model = getattr(importlib.import_module(module), name)(**params)

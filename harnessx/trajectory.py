@@ -174,6 +174,9 @@ class Trajectory:
     wall_s: float = 0.0
     claims: Mapping[str, Any] = field(default_factory=dict)
     """What the worker says about itself: never evidence."""
+    trail: list[str] = field(default_factory=list, compare=False)
+    """A mark (4 hex digits) per request asked and action taken, in order; also of the last one, that failed. Not
+    part of the file."""
 
     @property
     def passed(self) -> bool:

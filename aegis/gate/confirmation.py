@@ -2,7 +2,9 @@
 
 STATISTICS rules 1-4: each pair's (task, fresh attempt) is drawn uniformly before any arm runs; the
 incumbent runs first, the candidates replay its tape; every drawn pair is scored in draw order. One
-incumbent batch serves all candidates. The attempts are never used again.
+incumbent batch serves all candidates. The attempts are never used again. Rule 8: a candidate that is
+proved to harm a cluster of tasks is rejected, whatever it gains on the others. Rule 15: a pair that broke
+before the arms differed is redrawn; one that broke later is missing.
 """
 
 from __future__ import annotations
@@ -15,12 +17,15 @@ from dataclasses import dataclass, field
 
 from aegis.candidate import Candidate
 from aegis.evaluator import VALIDATION, Evaluator
+from aegis.gate.pairs import outcome, redrawn, run_pairs
 from aegis.record import ArmCalls, Calls, Decision
-from aegis.routing import RoutedPool, System, serving
-from aegis.statistics import Ledger, PairedTest, Verdict
-from harnessx.runner.jobs import Job, RolloutResult
+from aegis.routing import RoutedPool, System
+from aegis.statistics import ClusterHarm, Ledger, PairedTest, Verdict
+from harnessx.runner.jobs import RolloutResult
 from harnessx.tasks import Task
 
+MAX_REDRAWN, MIN_REDRAWN = 0.2, 20
+"""A confirmation ends undecided once over this share of its draws (and over this number) had to be redrawn."""
 FIRST_FRESH_ATTEMPT = 1000
 """Confirming attempts start here; the attempts of evaluations lie below."""
 
@@ -51,10 +56,16 @@ class Draws:
 
 @dataclass(slots=True)
 class Trial:
-    """One challenger's confirmation: its test and what it cost."""
+    """One challenger's confirmation: its test and what it cost.
+
+    ``harm`` watches its clusters (None: nobody does); ``redrawn`` counts the draws that broke before the
+    arms differed, which are no pairs.
+    """
 
     challenger: Candidate | RoutedPool
     test: PairedTest
+    harm: ClusterHarm | None = None
+    redrawn: int = 0
     differences: dict[str, list[float]] = field(default_factory=dict)
     diverged: int = 0
     calls: ArmCalls = field(default_factory=ArmCalls)
@@ -80,20 +91,46 @@ class Trial:
         """The verdict so far."""
         return Decision(self.test.verdict.value) if self.test.verdict else Decision.UNDECIDED
 
-    def score(self, incumbent: RolloutResult, candidate: RolloutResult) -> None:
-        """One pair, in draw order."""
-        self.diverged += incumbent.requests != candidate.requests
+    def score(self, incumbent: RolloutResult, candidate: RolloutResult, cluster: str = "") -> None:
+        """One draw, in draw order: a pair of ``cluster``, or none where it has to be redrawn."""
         self.calls = ArmCalls(_plus(self.calls.incumbent, incumbent), _plus(self.calls.candidate, candidate))
-        passed = [None if r.missing else r.passed for r in (incumbent, candidate)]
-        if None not in passed:
-            difference = float(candidate.passed) - float(incumbent.passed)
-            self.differences.setdefault(incumbent.task_id, []).append(difference)
-        self.test.update(*passed)
+        if redrawn(incumbent, candidate):
+            self._redraw(incumbent if incumbent.missing else candidate)
+            return
+        self.diverged += incumbent.requests != candidate.requests
+        before, after = outcome(incumbent), outcome(candidate)
+        self.test.update(before, after)
+        if before is not None and after is not None:
+            self.differences.setdefault(incumbent.task_id, []).append(float(after) - float(before))
+            self._watch(cluster, after - before)
+
+    def _redraw(self, broken: RolloutResult) -> None:
+        self.redrawn += 1
+        drawn = self.redrawn + self.pairs
+        if self.redrawn > max(MIN_REDRAWN, MAX_REDRAWN * drawn):
+            reason = f"{self.redrawn} of {drawn} draws broke before the arms differed, the last by {broken.error}"
+            self.test.overrule(Verdict.UNDECIDED, reason)
+
+    def _watch(self, cluster: str, difference: int) -> None:
+        """A missing pair is in none of the clusters' processes: it is no evidence of harm."""
+        if self.harm is None or not cluster:
+            return
+        self.harm.update(cluster, difference)
+        if self.harm.harmed and self.test.verdict in (None, Verdict.SHIP):
+            named = ", ".join(self.harm.harmed)
+            self.test.overrule(Verdict.REJECT, f"harms the cluster {named}, shown after {self.pairs} pairs")
 
 
 def _plus(calls: Calls, result: RolloutResult) -> Calls:
     made = result.model_calls - result.replayed_calls
     return Calls(calls.made + made, calls.replayed + result.replayed_calls)
+
+
+@dataclass(slots=True)
+class _Spent:
+    """Pairs drawn in the run, by all its confirmations."""
+
+    pairs: int = 0
 
 
 class Confirmation:
@@ -102,6 +139,9 @@ class Confirmation:
     Args:
         cap: pairs per candidate; batch: pairs between barriers; run_cap: pairs drawn in the whole run.
         mei, slack: when a `PairedTest` gives up.
+        order: the seed of the arms' random order, None for the incumbent first (see `run_pairs`).
+        cluster_alpha: chance that a candidate harmless to every cluster is turned away as harmful to one of
+            them (0: clusters are not watched).
     """
 
     def __init__(
@@ -115,10 +155,14 @@ class Confirmation:
         run_cap: int,
         mei: float,
         slack: float = math.inf,
+        cluster_alpha: float = 0.0,
+        order: int | None = None,
     ) -> None:
         self._evaluator, self._ledger, self._draws = evaluator, ledger, draws
         self._cap, self._batch, self._run_cap = cap, batch, run_cap
-        self._mei, self._slack = mei, slack
+        self._mei, self._slack, self._cluster_alpha = mei, slack, cluster_alpha
+        self._order = order
+        self._spent = _Spent()
         self._suspended: dict[tuple[str, ...], Trial] = {}
 
     @property
@@ -126,7 +170,7 @@ class Confirmation:
         """Why no further trial can begin; '' while one can."""
         if self._ledger.remaining < 1:
             return "every planned decision is spent"
-        if self._draws.taken >= self._run_cap:
+        if self._spent.pairs >= self._run_cap:
             return f"the run's cap of {self._run_cap} pairs is reached"
         return ""
 
@@ -150,10 +194,15 @@ class Confirmation:
         known = self._identity(challenger) if isinstance(challenger, Candidate) else None
         trial = self._suspended.pop(known, None) if known is not None else None
         if trial is None:
-            return Trial(challenger, PairedTest(self._ledger.open(), cap=self._cap, mei=self._mei, slack=self._slack))
+            test = PairedTest(self._ledger.open(), cap=self._cap, mei=self._mei, slack=self._slack)
+            return Trial(challenger, test, self._watch())
         trial.challenger = challenger
         trial.test.resume(self._cap)
         return trial
+
+    def _watch(self) -> ClusterHarm | None:
+        clusters = {task.cluster for task in self._evaluator.tasks[VALIDATION]} - {""}
+        return ClusterHarm(clusters, self._cluster_alpha) if self._cluster_alpha and clusters else None
 
     def suspend(self, trial: Trial) -> None:
         """Keep an undecided trial for the case that the same candidate comes again."""
@@ -172,25 +221,24 @@ class Confirmation:
         """
         while open_trials := [t for t in trials if t.test.verdict is None]:
             left = max(t.test.cap - t.pairs for t in open_trials)
-            size = min(self._batch, self._run_cap - self._draws.taken, left)
+            size = min(self._batch, self._run_cap - self._spent.pairs, left)
             if size < 1:
                 return None
             drawn = self._draws.take(size, self._evaluator.tasks[VALIDATION])
+            self._spent.pairs += size
             arms = (incumbent, *(t.system for t in open_trials))
-            jobs = [
-                Job(VALIDATION, task, attempt, tuple(serving(arm, task) for arm in arms)) for task, attempt in drawn
-            ]
-            for results in await self._evaluator.run(jobs):
-                shipped = self._score(open_trials, results)
+            measured = await run_pairs(self._evaluator, drawn, arms, self._order)
+            for (task, _), results in zip(drawn, measured, strict=True):
+                shipped = self._score(open_trials, results, task.cluster)
                 if shipped is not None:
                     self._ledger.ship()
                     return shipped
         return None
 
     @staticmethod
-    def _score(trials: Sequence[Trial], results: Sequence[RolloutResult]) -> Trial | None:
+    def _score(trials: Sequence[Trial], results: Sequence[RolloutResult], cluster: str) -> Trial | None:
         for trial, result in _open(trials, results[1:]):
-            trial.score(results[0], result)
+            trial.score(results[0], result, cluster)
             if trial.test.verdict is Verdict.SHIP:
                 return trial
         return None

@@ -39,6 +39,18 @@ class GateConfig:
     run_cap: int = 4000
     mei: float = 0.03
     slack: float = 0.3
+    cluster_alpha: float = 0.05
+    """Chance that a candidate harmless to every cluster is rejected as harmful to one; 0 watches none."""
+    drift_pairs: int = 206
+    """Fresh pairs a round, current against best confirmed harness, where they differ; 0 watches no drift."""
+    drift_rounds: int = 15
+    """Rounds over which the alarms of drift and canary each keep their 5 %."""
+    drift_check: int = 1000
+    """Pairs of one paired check after an alarm, at most."""
+    drift_cap: int = 8000
+    """Pairs that drift may draw in the whole run, checks included."""
+    canary: int = 16
+    """A/A pairs of the incumbent a round, which watch the provider; 0, or a deterministic model: none."""
     max_trials: int = 3
     """Candidates that may be confirmed at once; the best screened go first."""
     bundle: bool = False
@@ -86,6 +98,16 @@ class GateReport:
 
     rulings: tuple[Ruling, ...]
     incumbent: HarnessConfig
+
+    def discarding(self, reason: str) -> GateReport:
+        """The report without the evidence of what is undecided: nothing may go on from it."""
+        rulings = [
+            replace(r, e_value=None, reason=f"{r.reason}; its evidence is discarded: {reason}")
+            if r.decision is Decision.UNDECIDED
+            else r
+            for r in self.rulings
+        ]
+        return replace(self, rulings=tuple(rulings))
 
     @property
     def shipped(self) -> tuple[Ruling, ...]:

@@ -25,7 +25,8 @@ class Landscape:
     """Where the harness could be improved, and what is known about trying.
 
     The computed duties: failing regions, persistent failures, regressions, hit rate and tally per
-    bucket, neglected buckets, and the strategy concern the Critic left last round.
+    bucket, neglected buckets, streaks (three ships or more in a row in one bucket: drift is rarely seen in a
+    single one of them), and the strategy concern the Critic left last round.
     """
 
     round: int
@@ -37,6 +38,7 @@ class Landscape:
     neglected: tuple[Bucket, ...]
     forbidden_levers: tuple[str, ...]
     strategy_concern: str
+    streaks: tuple[tuple[Bucket, int], ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -59,6 +61,7 @@ class Landscape:
             f"* hit rates: {rates or 'none scored'}",
             f"* tried: {', '.join(f'{b} {d} {n}' for b, d, n in self.tally) or 'nothing'}",
             f"* neglected buckets: {', '.join(self.neglected) or 'none'}",
+            f"* ships in a row in one bucket: {', '.join(f'{b} {n}' for b, n in self.streaks) or 'no streak'}",
             f"* levers that must rest: {', '.join(self.forbidden_levers) or 'none'}",
             f"* the critic's concern: {self.strategy_concern or 'none'}",
         ]
@@ -87,6 +90,7 @@ async def plan(digest: Digest, history: History, meta: MetaAgent) -> Landscape:
         neglected=history.neglected(),
         forbidden_levers=history.forbidden_levers(),
         strategy_concern=history.strategy_concern,
+        streaks=history.streaks(),
     )
     chosen = await meta.prioritize(landscape)
     return replace(landscape, regions=tuple(regions[c] for c in chosen if c in regions))

@@ -2,7 +2,7 @@
 
 `PairedTest` decides one candidate at a level that a `Ledger` hands out; both rest on the e-processes
 of `betting`. Estimates and their 95 % intervals are in `intervals`: they describe, they never decide.
-`DriftDetector` and `ClusterHarm` are there for watching a run and its clusters; no round calls them yet.
+`ClusterHarm` watches a confirmation's clusters, `DriftDetector` the run's harness against the best confirmed.
 """
 
 from aegis.statistics.betting import (

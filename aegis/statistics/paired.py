@@ -113,6 +113,16 @@ class PairedTest:
         self.cap += pairs
         self.verdict, self.reason = None, ""
 
+    def overrule(self, verdict: Verdict, reason: str) -> None:
+        """End the test, also one that has ended, for a reason that no mean gain outweighs.
+
+        Raises:
+            ValueError: on a ship: only evidence ships.
+        """
+        if verdict is Verdict.SHIP:
+            raise ValueError("a ship needs evidence, not a reason")
+        self._end(verdict, reason)
+
     def _score(self, d: int) -> None:
         self._wins += d == 1
         self._losses += d == -1

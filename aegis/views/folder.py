@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from aegis.record import (
     CandidateRecord,
     Curves,
+    DriftRecord,
     Generation,
     Record,
     RecordInvalid,
@@ -42,6 +43,7 @@ class RunFolder:
     generations: tuple[Generation, ...]
     sealed: SealedRates | None
     journal: str
+    drift: tuple[DriftRecord, ...] = ()
 
     @classmethod
     def read(cls, path: Path | str) -> RunFolder:
@@ -66,6 +68,7 @@ class RunFolder:
             generations=tuple(_list(Generation, path / "data/generations.json")),
             sealed=_record(SealedRates, path / "data/sealed.json"),
             journal=_text(path / "journal.md") or "",
+            drift=tuple({d.round: d for d in _lines(DriftRecord, path / "data/drift.jsonl")}.values()),
         )
 
     @property

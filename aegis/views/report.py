@@ -21,7 +21,7 @@ def render(run_dir: Path | str) -> str:
         UserError: not a run folder, or a record in it cannot be read.
     """
     run = RunFolder.read(run_dir)
-    sections = (_header, _headline, _curve, _edits, _lineage, _grid, _cost, _rounds, _limits, _provenance)
+    sections = (_header, _headline, _curve, _edits, _drift, _lineage, _grid, _cost, _rounds, _limits, _provenance)
     body = tag("main", *(section(run) for section in sections))
     head = tag(
         "head",
@@ -187,6 +187,26 @@ def _counted(number: int, of_which: str) -> Html:
 
 def _badge(verdict: Decision) -> Html:
     return tag("span", wording.VERDICTS[verdict], class_=f"badge {verdict}")
+
+
+def _drift(run: RunFolder) -> Html | None:
+    if not run.drift:
+        return None
+    rows = [
+        tag(
+            "tr",
+            tag("td", f"R{d.round}"),
+            tag("td", tag("code", d.current[:8]), tag("small", "against ", tag("code", d.best[:8]))),
+            tag("td", tag("b", wording.DRIFT_ACTIONS[d.action]), d.reason, class_="reason"),
+            tag("td", notation.significant(d.e_value), tag("small", "of 20"), class_="num"),
+            _counted(d.pairs + d.check_pairs, f"{notation.count(d.check_pairs)} to check"),
+            tag("td", notation.points(d.difference), tag("small", notation.point_bounds(d.difference)), class_="num"),
+        )
+        for d in run.drift
+    ]
+    head = [("Round", ""), ("Harness", ""), ("What came of it", "reason"), ("E-value", "num"), ("Pairs", "num"),
+            ("Current − best", "num")]  # fmt: skip
+    return _section("Drift", _table(head, rows), tag("p", wording.DRIFT, class_="note"))
 
 
 def _lineage(run: RunFolder) -> Html | None:

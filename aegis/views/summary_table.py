@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aegis.record import Decision, Summary
-from aegis.views import notation
+from aegis.views import notation, wording
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -32,6 +32,7 @@ def summary_table(summary: Summary) -> Group:
     shipped = summary.having(Decision.SHIP)
     lines = [Text(f"{len(shipped)} of {len(summary.candidates)} edits shipped in {summary.rounds} rounds", "bold")]
     lines += [Text(f"  {c.id}  {c.title} ({', '.join(c.bucket)})") for c in shipped]
+    lines += [Text(f"  R{d.round}  drift: {wording.DRIFT_ACTIONS[d.action]}: {d.reason}") for d in summary.drift]
     return Group(scores, Text(), *lines, Text(), Text(cost(summary)), Text(times(summary), "dim"))
 
 

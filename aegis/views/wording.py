@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from aegis.record import Decision, Summary
+from aegis.record import Decision, DriftAction, Summary
 from aegis.views.folder import RunFolder
 from aegis.views.notation import percent, point_bounds, points
 
@@ -13,6 +13,13 @@ VERDICTS: Mapping[Decision, str] = {
     Decision.REJECT: "rejected",
     Decision.UNDECIDED: "undecided",
     Decision.NOT_TESTED: "not tested",
+}
+
+DRIFT_ACTIONS: Mapping[DriftAction, str] = {
+    DriftAction.WATCHED: "watched",
+    DriftAction.KEPT: "alarm, not confirmed",
+    DriftAction.ROLLED_BACK: "rolled back",
+    DriftAction.CONFIRMED: "confirmed as the best",
 }
 
 KEYS: Mapping[str, str] = {
@@ -38,6 +45,11 @@ CANDIDATES = (
     "beside it. Pairs are both arms on the same task and fresh attempt; those that never differ score zero "
     "and cost no model call. Hit rate is the share of predicted flips that came true in the next round. "
     "Undecided is not a verdict against an edit: the budget ended before the evidence was enough."
+)
+DRIFT = (
+    "A harness that was never confirmed is held, round by round, against the best one that was. An e-value of 20 "
+    "raises the alarm, in at most 5 % of runs in which the harness is no worse; a fresh paired check then decides "
+    "whether the best confirmed harness comes back."
 )
 LINEAGE = "Every harness that became the incumbent, under the one it was edited from."
 GRID = (

@@ -32,6 +32,8 @@ _REMEMBERED = 4096
 class Bounded:
     """The offline task model. ``seed`` fixes what it is prone to; a call's context fixes its luck."""
 
+    deterministic = True
+
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
         self.name = "bounded"

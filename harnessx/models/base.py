@@ -24,7 +24,10 @@ class CallContext:
 
 
 class Model(Protocol):
-    """Answers requests. One instance serves many concurrent rollouts."""
+    """Answers requests. One instance serves many concurrent rollouts.
+
+    A class with ``deterministic = True`` promises equal answers to equal requests in equal contexts.
+    """
 
     @property
     def name(self) -> str: ...

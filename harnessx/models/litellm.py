@@ -117,6 +117,7 @@ def _response(litellm: Any, answer: Any, model: str) -> ModelResponse:
         model=answer.model or "",
         finish_reason=choice.finish_reason or "stop",
         extra=extra or None,
+        fingerprint=getattr(answer, "system_fingerprint", None) or "",
     )
 
 

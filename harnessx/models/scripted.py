@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from harnessx.errors import ModelFailure
 from harnessx.messages import ModelRequest, ModelResponse, ToolCall, Usage, digest_of
@@ -26,6 +26,7 @@ class Scripted:
     script: Sequence[str | dict[str, Any]] = field(default_factory=list)
     loop: bool = False
     name: str = "scripted"
+    deterministic: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         self._answers = [_answer(i, line) for i, line in enumerate(self.script)]

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import math
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -52,13 +54,13 @@ class Cassette:
         """The entry of ``key``, or None."""
         return self._entries.get(key)
 
-    def write(self, key: str, origin: str, value: object) -> None:
-        """Record a JSON value under ``key``, unless there is one.
+    def write(self, key: str, origin: str, value: object, *, anew: bool = False) -> None:
+        """Record a JSON value under ``key``, unless there is one, or in its place (``anew``).
 
         Raises:
             ValueError: text that no encoding can hold.
         """
-        if key not in self._entries:
+        if anew or key not in self._entries:
             entry = Entry(key, origin, _encode(value))
             entry.body.encode()
             self._entries[key] = entry
@@ -69,12 +71,46 @@ class Cassette:
         return len(self._entries)
 
 
-class ResponseTape:
-    """The response cache of one (split, benchmark, task, attempt): a `Tape` over a cassette."""
+class Freshness:
+    """What a confirmation may replay: answers of the providers that answer now, no older than the window.
 
-    def __init__(self, cassette: Cassette) -> None:
-        self._cassette = cassette
-        self._live: dict[str, tuple[ModelResponse, str]] = {}
+    Providers are those seen to answer here within the window (all of them: one that serves from several
+    machines shows several fingerprints). Before the first live answer, only age tells.
+
+    Source: STATISTICS rule 14.
+    """
+
+    def __init__(self, window_s: float | None = None, clock: Callable[[], float] = time.time) -> None:
+        self.window_s, self.clock = window_s, clock
+        self._seen: dict[str, dict[str, float]] = {}
+
+    def answered(self, key: str, response: ModelResponse) -> None:
+        """A model has answered the request of ``key``, now."""
+        self._seen.setdefault(_model(key), {})[response.provider] = self.clock()
+
+    def stale(self, key: str, response: ModelResponse, at: float) -> bool:
+        """Whether an answer recorded ``at`` (seconds of the clock; 0 where it is not known) is a miss."""
+        oldest = -math.inf if self.window_s is None else self.clock() - self.window_s
+        now = [provider for provider, last in self._seen.get(_model(key), {}).items() if last >= oldest]
+        return at < oldest or bool(now and response.provider not in now)
+
+
+def _model(key: str) -> str:
+    """The model's digest in a response key, which ends with ``:<model>:<n>``."""
+    return key.rsplit(":", 2)[-2] if key.count(":") >= 2 else ""
+
+
+class ResponseTape:
+    """The response cache of one (split, benchmark, task, attempt): a `Tape` over a cassette.
+
+    Args:
+        freshness: told of every answer made; ``strict``: asked before one is replayed.
+    """
+
+    def __init__(self, cassette: Cassette, freshness: Freshness | None = None, *, strict: bool = False) -> None:
+        self._cassette, self._strict = cassette, strict
+        self._freshness = freshness or Freshness()
+        self._live: dict[str, tuple[ModelResponse, str, float]] = {}
 
     def get(self, key: str) -> tuple[ModelResponse, str] | None:
         """The cached response and its origin, or None."""
@@ -83,13 +119,17 @@ class ResponseTape:
             entry = self._cassette.read(key)
             if entry is None:
                 return None
-            found = self._live[key] = (ModelResponse.from_json(json.loads(entry.body)), entry.origin)
-        return found
+            body = json.loads(entry.body)
+            found = self._live[key] = (ModelResponse.from_json(body), entry.origin, body.get("at", 0.0))
+        response, origin, at = found
+        return None if self._strict and self._freshness.stale(key, response, at) else (response, origin)
 
     def put(self, key: str, origin: str, response: ModelResponse) -> None:
-        """Keep a response."""
-        self._live[key] = (response, origin)
-        self._cassette.write(key, origin, response.to_json())
+        """Keep a response, in the place of one that was stale."""
+        at = self._freshness.clock()
+        self._freshness.answered(key, response)
+        self._live[key] = (response, origin, at)
+        self._cassette.write(key, origin, {**response.to_json(), "at": round(at, 3)}, anew=self._strict)
 
 
 class RecordedWorld:

@@ -6,6 +6,7 @@ side may be anybody's code. `Host` is the `Port` the loop sees.
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -121,6 +122,7 @@ class Host:
             return ToolResult("The episode is over." if self.done else "There is no environment.", True)
         if self.failure is not None and self.world_lost:
             raise self.failure
+        self._mark(f"{call.name}{call.arguments}{call.raw or ''}")
         try:
             with _WORLD:
                 try:
@@ -149,6 +151,9 @@ class Host:
         """The last line of the trajectory file."""
         if self._recorder.write is not None:
             self._recorder.write(encode(self.record.ending()))
+
+    def _mark(self, event: str) -> None:
+        self.record.trail.append(f"{zlib.crc32(event.encode(errors='replace')) & 0xFFFF:04x}")
 
     def _check_limits(self, path: str) -> None:
         limits, spent = self._limits, self._spent
@@ -196,6 +201,7 @@ class Host:
         n = self._asked[path, digest]
         self._asked[path, digest] += 1
         key = f"{path}:{digest}:{self._models.digest(request.role)}:{n}"
+        self._mark(key)
         cached = tape.get(key)
         if cached is not None:
             return cached[0], key, cached[1] != self._origin

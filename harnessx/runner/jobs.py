@@ -20,7 +20,9 @@ class Job:
     """Several harnesses on one (split, task, attempt), in this order, sharing one response tape.
 
     The order is the coupling: what an earlier arm asked, a later one replays. ``keep_tape`` keeps the
-    tape in memory for later jobs of the same scope; ``trajectories`` returns the full records.
+    tape in memory for later jobs of the same scope; ``trajectories`` returns the full records; a
+    ``confirming`` job's missing results are kept too (a resumed run may not try its luck again), and its
+    tape replays only what `Freshness` allows.
     """
 
     split: str
@@ -29,6 +31,7 @@ class Job:
     arms: tuple[HarnessConfig, ...]
     keep_tape: bool = False
     trajectories: bool = False
+    confirming: bool = False
 
     @property
     def scope(self) -> str:
@@ -41,7 +44,8 @@ class RolloutResult:
     """The summary of a finished rollout.
 
     ``requests`` is the hash of all requests it made, in order: two arms with equal ``requests`` never
-    diverged.
+    diverged. ``trail`` marks each request and action, four characters each, the one that failed included:
+    up to the first difference, two arms have the same trail.
     """
 
     key: str
@@ -59,6 +63,7 @@ class RolloutResult:
     requests: str
     error: str
     wall_s: float
+    trail: str = ""
 
     @property
     def passed(self) -> bool:
@@ -67,8 +72,8 @@ class RolloutResult:
 
     @property
     def missing(self) -> bool:
-        """Whether the world, not the agent, is to blame (a wall-time limit counts as such)."""
-        return self.outcome is Outcome.INFRA_ERROR or self.stop_reason is StopReason.WALL_LIMIT
+        """Whether the world, not the agent, is to blame."""
+        return self.outcome is Outcome.INFRA_ERROR
 
     def to_json(self) -> dict[str, Any]:
         """All fields as JSON."""
@@ -76,9 +81,10 @@ class RolloutResult:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RolloutResult:
-        """Inverse of `to_json`."""
+        """Inverse of `to_json`; what a store adds is passed over."""
+        fields = {name: data[name] for name in cls.__slots__ if name in data}
         outcome, stop_reason = Outcome(data["outcome"]), StopReason(data["stop_reason"])
-        return cls(**{**data, "outcome": outcome, "stop_reason": stop_reason})
+        return cls(**{**fields, "outcome": outcome, "stop_reason": stop_reason})
 
 
 @functools.cache

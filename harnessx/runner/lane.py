@@ -18,10 +18,10 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from harnessx.errors import Failure, Outcome, Source, UserError, boundary
+from harnessx.errors import Failure, Outcome, Source, StopReason, UserError, boundary
 from harnessx.harness import HarnessConfig
 from harnessx.model_config import ModelConfig, Models
-from harnessx.runner.cassette import Cassette, Entry, RecordedVerifier, RecordedWorld, ResponseTape
+from harnessx.runner.cassette import Cassette, Entry, Freshness, RecordedVerifier, RecordedWorld, ResponseTape
 from harnessx.runner.host import Recorder
 from harnessx.runner.isolation import Workers
 from harnessx.runner.jobs import RolloutResult
@@ -68,6 +68,7 @@ class Lane:
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         """Jobs of one scope run one after the other: what a later one replays does not depend on luck."""
         self._persist = True
+        self._freshness = Freshness()
 
     def on_frame(self, frame: Frame) -> None:
         """Take an order from the pool."""
@@ -100,6 +101,7 @@ class Lane:
             return
         self._workers = Workers(frame["isolation"])
         self._seed, self._persist = frame["seed"], frame["persist"]
+        self._freshness = Freshness(frame["window_s"])
 
     def _ended(self, ident: int, job: asyncio.Task[None]) -> None:
         """A job that raised is a defect of ours, and ends the run instead of hanging it."""
@@ -162,7 +164,7 @@ class Lane:
                     environment,
                     verifier,
                     execute=self._workers.execute,
-                    tape=ResponseTape(tape),
+                    tape=ResponseTape(tape, self._freshness, strict=frame["confirming"]),
                     recorder=Recorder(),
                 )
             if record.outcome is not Outcome.INFRA_ERROR:
@@ -212,7 +214,12 @@ class Lane:
 
 
 def summarize(record: Trajectory, key: str) -> RolloutResult:
-    """The summary of a record; ``requests`` hashes its exchange keys in order."""
+    """The summary of a record; ``requests`` hashes its exchange keys in order.
+
+    How fast this machine was is no property of a harness: what ran into its wall-time limit is an infra
+    error here, though the record keeps what the verifier said (STATISTICS rule 16).
+    """
+    late = record.stop_reason is StopReason.WALL_LIMIT
     made = hashlib.blake2b(digest_size=16)
     for step in record.steps:
         for exchange in step.exchanges:
@@ -222,17 +229,18 @@ def summarize(record: Trajectory, key: str) -> RolloutResult:
         task_id=record.task_id,
         attempt=record.attempt,
         harness=record.harness,
-        outcome=record.outcome,
+        outcome=Outcome.INFRA_ERROR if late else record.outcome,
         stop_reason=record.stop_reason,
-        reward=record.reward,
+        reward=0.0 if late else record.reward,
         steps=len(record.steps),
         tokens=record.usage.total_tokens,
         cost_usd=record.usage.cost_usd,
         model_calls=record.model_calls,
         replayed_calls=record.replayed_calls,
         requests=made.hexdigest(),
-        error=record.error,
+        error=record.error or ("the wall-time limit was reached" if late else ""),
         wall_s=record.wall_s,
+        trail="".join(record.trail),
     )
 
 

@@ -14,10 +14,11 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from harnessx.errors import HarnessxError, UserError
 from harnessx.harness import HarnessConfig
@@ -26,6 +27,7 @@ from harnessx.runner.cassette import Entry
 from harnessx.runner.isolation import resolve_isolation
 from harnessx.runner.jobs import Job, RolloutResult, rollout_key
 from harnessx.runner.lane import MAX_LANE_FRAME, create_benchmark
+from harnessx.runner.shelf import Shelf, outdated
 from harnessx.runner.wire import Channel, Frame
 from harnessx.tasks import Benchmark
 
@@ -42,30 +44,6 @@ class RunnerBroken(HarnessxError):
     """A defect of the runner itself, with the lane's traceback."""
 
 
-class Shelf(Protocol):
-    """Where a pool keeps what must survive it."""
-
-    def rollout(self, key: str) -> str | None:
-        """The stored result (JSON text) of a rollout, or None."""
-        ...
-
-    def put_rollout(self, key: str, body: str, trajectory: str | None) -> None:
-        """Keep a finished rollout, with its trajectory where one was asked for."""
-        ...
-
-    def trajectory(self, key: str) -> str | None:
-        """The stored trajectory (JSONL) of a rollout, or None."""
-        ...
-
-    def recordings(self, scope: str) -> Sequence[Entry]:
-        """What was recorded in a scope."""
-        ...
-
-    def put_recordings(self, scopes: Mapping[str, Sequence[Entry]]) -> None:
-        """Keep recordings, in one transaction."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class PoolConfig:
     """How a pool runs. ``lanes`` processes share ``concurrency`` rollouts in flight."""
@@ -79,6 +57,9 @@ class PoolConfig:
     persist: bool = True
     """Whether recordings are stored. A free and deterministic model can be asked again instead: outcomes
     stay the same, and a resumed run counts more calls as made."""
+    window_s: float | None = None
+    """A confirming pair starts within so many seconds, and replays nothing older. None: no limit, for models
+    that do not change."""
 
 
 @dataclass(slots=True)
@@ -179,6 +160,8 @@ class Pool:
         for index, key in enumerate(keys):
             self._recall(entry, index, key)
         entry.sent = [i for i, result in enumerate(entry.results) if result is None]
+        if job.confirming and entry.sent and outdated(self._shelf, keys, job.scope, self.config.window_s):
+            self._start_anew(entry)
         if not entry.sent:
             finished.set_result(None)
             return entry
@@ -186,6 +169,13 @@ class Pool:
         self._pending[ident] = entry
         self._lanes[lane].enqueue(ident, entry)
         return entry
+
+    def _start_anew(self, entry: _Pending) -> None:
+        """All arms of a pair run within the window, or none of them counts."""
+        assert self._shelf is not None
+        self._shelf.forget(entry.keys, entry.job.scope)
+        count = len(entry.keys)
+        entry.results, entry.trajectories, entry.sent = [None] * count, [None] * count, list(range(count))
 
     def _lane_of(self, job: Job) -> int:
         """The task's own lane, where its tape or world is in memory; else the one with the least to do."""
@@ -215,6 +205,7 @@ class Pool:
             "arms": arms,
             "keep_tape": job.keep_tape,
             "trajectories": job.trajectories,
+            "confirming": job.confirming,
             "tape": self._stored(job.scope, known, remember=job.keep_tape),
         }
         if self.benchmark.recorded:
@@ -257,9 +248,11 @@ class Pool:
     def _take(self, frame: Frame) -> None:
         """A finished rollout: kept, also if nobody waits for it any more."""
         result = RolloutResult.from_json(frame["result"])
-        if self._shelf is not None and not result.missing:
-            self._shelf.put_rollout(result.key, json.dumps(frame["result"], sort_keys=True), frame["trajectory"])
         entry = self._pending.get(frame["id"])
+        lasting = not result.missing or (entry is not None and entry.job.confirming)
+        if self._shelf is not None and lasting:
+            body = json.dumps({**frame["result"], "at": round(time.time(), 3)}, sort_keys=True)
+            self._shelf.put_rollout(result.key, body, frame["trajectory"])
         if entry is not None:
             index = entry.sent[frame["index"]]
             entry.results[index], entry.trajectories[index] = result, frame["trajectory"]
@@ -333,6 +326,7 @@ class _LaneProcess:
                 "isolation": self._pool.isolation,
                 "seed": config.seed,
                 "persist": config.persist and self._pool._shelf is not None,
+                "window_s": config.window_s,
             }
         )
         self._told.clear()

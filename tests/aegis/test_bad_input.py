@@ -69,6 +69,9 @@ MISTAKES = {
     # values
     ("gate.alpha=0",): "gate.alpha=0 must be a number between 0 and 1",
     ("-m", "gate.alpha=2,3"): "gate.alpha=2 must be a number between 0 and 1",
+    ("gate.cluster_alpha=1",): "gate.cluster_alpha=1 must be a number from 0 (off) to below 1",
+    ("gate.drift_pairs=-1",): "gate.drift_pairs=-1 must be a whole number of at least 0",
+    ("gate.drift_check=0",): "gate.drift_check=0 must be a whole number of at least 1",
     ("rounds=0",): "rounds=0 must be a whole number of at least 1",
     ("benchmark.splits.sealed=10001",): "household has 10000 tasks in sealed",
     ("gate.approval=ask",): "gate.approval='ask'; valid: auto, deny",

@@ -15,7 +15,7 @@ from aegis.meta.scripted import ScriptedMeta
 from aegis.record import Bucket, CandidateRecord, Decision, Prediction
 from aegis.stages.critic import criticize
 from aegis.stages.digester import Digest
-from aegis.stages.planner import plan
+from aegis.stages.planner import Landscape, plan
 from benchmarks.household.h0 import PROMPT, harness
 from harnessx.algebra import Edit
 from harnessx.harness import HarnessConfig
@@ -222,6 +222,39 @@ def test_a_lever_rests_after_ships_in_two_of_the_last_three_rounds_below_a_hit_r
     history = History(outcomes=[{}] * 5, tried=ships)
     assert history.round == 5
     assert history.forbidden_levers() == forbidden
+
+
+def shipped(*buckets: str, verdict: Decision = Decision.SHIP) -> Tried:
+    record = CandidateRecord("C", 1, tuple(map(Bucket, buckets)), "t", "d", "p", verdict, "confirmation", "r")
+    return Tried(record, "x", "d")
+
+
+@pytest.mark.parametrize(
+    ("ships", "streaks"),
+    [
+        ([shipped("prompt")] * 3, (("prompt", 3),)),
+        ([shipped("prompt")] * 2, ()),
+        ([shipped("tools"), *[shipped("prompt")] * 4], (("prompt", 4),)),
+        ([*[shipped("prompt")] * 3, shipped("tools")], ()),
+        ([shipped("prompt", "tools")] * 3, (("prompt", 3), ("tools", 3))),
+        ([shipped("prompt"), shipped("prompt", "config"), shipped("prompt")], (("prompt", 3),)),
+        ([shipped("prompt"), shipped("tools", verdict=Decision.REJECT), *[shipped("prompt")] * 2], (("prompt", 3),)),
+    ],
+)
+async def test_three_ships_in_a_row_in_one_bucket_are_a_streak_that_the_planner_sees(ships, streaks):
+    class Planner(ScriptedMeta):
+        def __init__(self) -> None:
+            self.shown: list[Landscape] = []
+
+        async def prioritize(self, landscape: Landscape) -> tuple[str, ...]:
+            self.shown.append(landscape)
+            return ()
+
+    history, meta = History(tried=ships), Planner()
+    landscape = await plan(Digest(2, ()), history, meta)
+    assert history.streaks() == meta.shown[0].streaks == streaks
+    said = ", ".join(f"{bucket} {number}" for bucket, number in streaks) or "no streak"
+    assert f"* ships in a row in one bucket: {said}\n" in landscape.to_markdown()
 
 
 async def test_regressions_that_no_candidate_addresses_are_a_concern(tmp_path):

@@ -34,12 +34,13 @@ def lines(log: str | Path) -> list[str]:
 
 @dataclass
 class Clerk:
-    """A model that says a word ``turns`` times, then is done. ``broken`` tasks have no provider."""
+    """A model that says a word ``turns`` times, then is done. ``broken`` tasks lose their provider."""
 
     log: str
     turns: int = 3
     delay: float = 0.0
     broken: str = ""
+    broken_at: int = 0
     name: str = "clerk"
 
     @property
@@ -50,7 +51,7 @@ class Clerk:
         turn = sum(message.role == "assistant" for message in request.messages)
         note(self.log, f"model {context.task_id} {context.attempt} {turn}")
         await asyncio.sleep(self.delay)
-        if context.task_id == self.broken:
+        if context.task_id == self.broken and turn >= self.broken_at:
             raise ModelFailure("the provider is down")
         if turn == self.turns:
             return ModelResponse("done", (), Usage(10, 1, 0, 0.5), "clerk")
@@ -156,6 +157,11 @@ class MemoryShelf:
 
     def rollout(self, key: str) -> str | None:
         return self.rollouts[key][0] if key in self.rollouts else None
+
+    def forget(self, keys: Sequence[str], scope: str) -> None:
+        for key in keys:
+            self.rollouts.pop(key, None)
+        self.stored.pop(scope, None)
 
     def put_rollout(self, key: str, body: str, trajectory: str | None) -> None:
         assert key not in self.rollouts, "a rollout was run twice"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 from runner_world import Judge, Room, lines
 
 from harnessx.errors import Failure, Source
 from harnessx.messages import ModelResponse, ToolCall, Usage
-from harnessx.runner.cassette import Cassette, Entry, RecordedVerifier, RecordedWorld, ResponseTape
+from harnessx.runner.cassette import Cassette, Entry, Freshness, RecordedVerifier, RecordedWorld, ResponseTape
 from harnessx.tasks import Task, ToolResult
 from harnessx.trajectory import Trajectory
 
@@ -172,3 +173,58 @@ async def test_the_same_end_is_judged_once_and_another_one_anew(log, tape):
     assert not (await score()).passed
     await score("a", answer="other")
     assert [line for line in lines(log) if line.startswith("judge")] == ["judge t"] * 3
+
+
+# --- what a confirmation may replay -------------------------------------------------------------------
+
+KEY, OTHER = "main:r1:m:0", "main:r2:m:0"
+
+
+def test_an_answer_older_than_the_window_is_a_miss_only_where_it_is_asked():
+    now = [1000.0]
+    cassette, freshness = Cassette("s"), Freshness(60, lambda: now[0])
+    ResponseTape(cassette, freshness).put(KEY, "r", ModelResponse("old", model="m1"))
+    for passed, hit in ((59.0, True), (2.0, False)):
+        now[0] += passed
+        later = Cassette("s")
+        later.load([cassette.read(KEY)])
+        for tape in (ResponseTape(cassette, freshness, strict=True), ResponseTape(later, freshness, strict=True)):
+            assert (tape.get(KEY) is not None) is hit
+        assert ResponseTape(cassette, freshness).get(KEY) is not None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [ModelResponse("b", model="m2", fingerprint="f1"), ModelResponse("b", model="m1", fingerprint="f2")],
+    ids=["another served model", "another fingerprint"],
+)
+def test_an_answer_of_another_provider_is_a_miss_and_the_new_one_takes_its_place(answer):
+    cassette = Cassette("s")
+    old = ModelResponse("a", model="m1", fingerprint="f1")
+    ResponseTape(cassette).put(KEY, "r", old)
+    freshness = Freshness()
+    tape = ResponseTape(cassette, freshness, strict=True)
+    assert tape.get(KEY) == (old, "r")  # nobody has answered since: only age would tell
+    tape.put(OTHER, "r", answer)
+    assert tape.get(KEY) is None
+    tape.put(KEY, "r2", answer)
+    assert tape.get(KEY) == ResponseTape(cassette, freshness, strict=True).get(KEY) == (answer, "r2")
+
+
+def test_a_provider_of_several_machines_is_one_as_long_as_each_of_them_answers():
+    now, cassette = [0.0], Cassette("s")
+    freshness = Freshness(60, lambda: now[0])
+    tape = ResponseTape(cassette, freshness, strict=True)
+    for key, mark in ((KEY, "f1"), (OTHER, "f2")):
+        tape.put(key, "r", ModelResponse(mark, model="m", fingerprint=mark))
+    assert [tape.get(key) is not None for key in (KEY, OTHER)] == [True, True]
+    tape.put("main:r3:another:0", "r", ModelResponse("c", model="another"))  # another model's answers say nothing
+    assert tape.get(KEY) is not None
+    assert ModelResponse.from_json(ModelResponse("a", fingerprint="f").to_json()).provider == "/f"
+
+
+def test_an_answer_whose_age_is_unknown_is_out_of_date():
+    cassette = Cassette("s")
+    cassette.load([Entry(KEY, "r", json.dumps(ModelResponse("a").to_json()))])
+    assert ResponseTape(cassette, Freshness(60), strict=True).get(KEY) is None
+    assert ResponseTape(cassette, Freshness(), strict=True).get(KEY) is not None

@@ -49,12 +49,13 @@ class Lane:
         rooms = {"_target_": "runner_world.Rooms", "log": str(log), **benchmark}
         clerk = {"_target_": "runner_world.Clerk", "log": str(log)}
         model = {"roles": {"main": clerk}, "fallback": {}, "sampling": {}}
-        self.tell(t="init", benchmark=rooms, model=model, isolation="process", seed=0, persist=True)
+        self.tell(t="init", benchmark=rooms, model=model, isolation="process", seed=0, persist=True, window_s=None)
 
     def job(self, ident: int, **options: object) -> None:
         one = harness()
         self.tell(t="harness", digest=one.digest, harness=one.to_json())
-        order = {"scope": "s/a/0", "attempt": 0, "tape": [], "keep_tape": False, "trajectories": False, **options}
+        order = {"scope": "s/a/0", "attempt": 0, "tape": [], "keep_tape": False, "trajectories": False,
+                 "confirming": False, **options}  # fmt: skip
         task = {"prompt": "Say a word.", "id": "a", "cluster": ""}
         self.tell(t="job", id=ident, task=task, arms=[{"harness": one.digest, "key": "k"}], **order)
 

@@ -241,9 +241,53 @@ async def test_a_rollout_out_of_time_is_missing_and_not_stored(log, shelf):
     hurried = harness().set_slot("limits.wall_s", 0.05)
     async with Pool(config(log, model={"delay": 0.5}), shelf) as pool:
         ((result,),) = await pool.run(jobs(1, hurried))
-    assert result.stop_reason is StopReason.WALL_LIMIT
-    assert result.missing
+    assert (result.outcome, result.stop_reason) == (Outcome.INFRA_ERROR, StopReason.WALL_LIMIT)
+    assert (result.missing, result.passed, result.reward) == (True, False, 0.0)
+    assert result.error == "the wall-time limit was reached"
     assert shelf.rollouts == {}
+
+
+async def test_what_confirms_is_stored_missing_too_and_not_tried_again(log, shelf):
+    async with Pool(config(log, model={"broken": "s-0"}), shelf) as pool:
+        first = await pool.run(jobs(1, confirming=True))
+        tried = len(asked(log))
+        assert await pool.run(jobs(1, confirming=True)) == first
+    assert first[0][0].missing
+    assert len(asked(log)) == tried
+
+
+async def test_a_pair_cut_off_and_taken_up_after_the_window_is_started_anew_with_all_its_arms(log, shelf):
+    """Else the incumbent would have played before the window, and the candidate after it."""
+    arms = (harness(), harness("Speak up."))
+    windowed = replace(config(log), window_s=0.4)
+    async with Pool(windowed, shelf) as pool:
+        ((whole, last),) = await pool.run(jobs(1, *arms, confirming=True))
+        shelf.rollouts.pop(last.key)
+        calls = len(asked(log))
+        await pool.run(jobs(1, *arms, confirming=True))
+        assert len(asked(log)) == calls  # within the window: the arm that was lost replays its tape
+        shelf.rollouts.pop(last.key)
+        await asyncio.sleep(0.5)
+        ((again, _),) = await pool.run(jobs(1, *arms, confirming=True))
+        assert len(asked(log)) == 2 * calls
+        await asyncio.sleep(0.5)
+        await pool.run(jobs(1, *arms, confirming=True))
+        assert len(asked(log)) == 2 * calls  # a whole pair stands, however old it is
+    assert (whole.requests, again.replayed_calls) == (again.requests, 0)
+
+
+async def test_the_trail_marks_requests_and_actions_and_the_one_that_failed(log):
+    """Two arms have the same trail up to their first difference; one that broke has marked where."""
+    same, another = harness(steps=11), harness("Speak up.")
+    async with Pool(config(log, model={"broken": "s-1", "broken_at": 1})) as pool:
+        whole, broken = await pool.run(jobs(2, harness(), same, another))
+    trails = [result.trail for result in whole]
+    assert trails[0] == trails[1]
+    assert len(trails[0]) == 4 * (4 + 3)  # four requests, three actions between them
+    assert trails[2][:4] != trails[0][:4]
+    assert [r.missing for r in broken] == [True, True, True]
+    assert len(broken[0].trail) == 4 * (2 + 1)  # the second request failed
+    assert broken[0].trail == broken[1].trail != broken[2].trail
 
 
 def test_an_unknown_benchmark_or_a_wrong_parameter_is_one_clear_line(log):
