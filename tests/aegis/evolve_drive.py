@@ -132,8 +132,9 @@ def rounds(folder: Path) -> list[dict[str, Any]]:
 
 
 def trail(folder: Path) -> list[dict[str, Any]]:
-    """The audit trail."""
-    return [json.loads(line) for line in (folder / "audit.jsonl").read_text(encoding="utf-8").splitlines()]
+    """The audit trail, without the calibration before round 1."""
+    entries = [json.loads(line) for line in (folder / "audit.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [entry for entry in entries if entry["event"] != "calibrated"]
 
 
 LASTING = ("journal.md", "curves.json", "scoreboard.json", "audit.jsonl", "best/**/*", "R*/**/*", "data/*")
