@@ -55,7 +55,7 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
             _write_config(store, settings)
         pool.attach(store)
         async with pool:
-            with _draining(pool, progress):
+            with draining(pool, progress):
                 evaluator = Evaluator(pool, tasks, watch)
                 history = History()
                 journal = Journal(store, evaluator, history, settings.seed)
@@ -221,7 +221,7 @@ def _write_config(store: RunStore, settings: Settings) -> None:
 
 
 @contextlib.contextmanager
-def _draining(pool: Pool, progress: Progress) -> Iterator[None]:
+def draining(pool: Pool, progress: Progress) -> Iterator[None]:
     """The first Ctrl-C drains, a second one stops at once."""
     loop = asyncio.get_running_loop()
 

@@ -25,17 +25,24 @@ FIRST_FRESH_ATTEMPT = 1000
 
 
 class Draws:
-    """The run's stream of (task, fresh attempt), fixed by the seed; no attempt is given out twice."""
+    """A stream of (task, fresh attempt), fixed by the seed; no attempt is given out twice.
 
-    def __init__(self, tasks: Sequence[Task], seed: int) -> None:
-        self._tasks, self._rng = tasks, random.Random(f"draws/{seed}")
+    Args:
+        stream, first: its name and its first attempt; the defaults are those of the run's gate.
+    """
+
+    def __init__(
+        self, tasks: Sequence[Task], seed: int, *, stream: str = "draws", first: int = FIRST_FRESH_ATTEMPT
+    ) -> None:
+        self._tasks, self._rng = tasks, random.Random(f"{stream}/{seed}")
+        self._first = first
         self.taken = 0
 
     def take(self, count: int) -> list[tuple[Task, int]]:
         """The next ``count`` draws, with replacement over tasks."""
         drawn = []
         for _ in range(count):
-            drawn.append((self._rng.choice(self._tasks), FIRST_FRESH_ATTEMPT + self.taken))
+            drawn.append((self._rng.choice(self._tasks), self._first + self.taken))
             self.taken += 1
         return drawn
 
