@@ -29,7 +29,7 @@ from aegis.gate.gate import GateConfig
 from aegis.lineage import ShippedEdit, regrown, shipped_edits
 from aegis.lock import RunLock
 from aegis.provenance import versions
-from aegis.record import Ablation, LeftOut, Place
+from aegis.record_ablation import Ablation, LeftOut, Place
 from aegis.run import draining
 from aegis.settings import Settings, load_harness
 from aegis.statistics import PairedTest, Spending, Verdict, bootstrap_mean

@@ -12,7 +12,8 @@ intervals are 95 %. **What was not measured is null**: no record holds a made-up
 ``data/rounds.jsonl``                 one `RoundRecord` a line
 ``data/generations.json``             a list of `Generation`
 ``data/sealed.json``                  `SealedRates`
-``ablation/ablation.json``            `Ablation`
+``data/frontier.json``                a list of `FrontierPoint`
+``ablation/ablation.json``            `aegis.record_ablation.Ablation`
 ====================================  ==========================================
 """
 
@@ -30,6 +31,9 @@ from harnessx.errors import UserError
 from harnessx.messages import JSON
 
 T = TypeVar("T")
+
+LATER = {"later": True}
+"""Metadata of a field that came after the first release of its schema: a record without it has the default."""
 
 
 class RecordInvalid(UserError):
@@ -109,6 +113,11 @@ class Prediction:
     stabilize: tuple[str, ...] = ()
     at_risk: tuple[str, ...] = ()
 
+    @property
+    def flips(self) -> tuple[str, ...]:
+        """Tasks that are to be solved more often than before."""
+        return (*self.unlock, *self.stabilize)
+
 
 @dataclass(frozen=True)
 class CandidateRecord(Record):
@@ -116,8 +125,9 @@ class CandidateRecord(Record):
 
     ``check`` is the gate check that decided; ``e_value`` is against a threshold of 1/``alpha``;
     ``pairs`` were scored, of which ``diverged`` sent a different request; ``difference`` is candidate −
-    incumbent on those pairs; ``hit_rate`` is the share of predicted flips that came true (None until a
-    later round shows it).
+    incumbent on those pairs; ``hit_rate`` is the share of predicted flips that came true, ``forecast`` how
+    likely each was held to be, ``brier`` the mean squared error of that (`aegis.history.History`; None
+    until a later round shows it).
     """
 
     id: str
@@ -139,6 +149,8 @@ class CandidateRecord(Record):
     hit_rate: float | None = None
     edit: JSON = None
     """JSON of the edit, as `harnessx.algebra.Edit` writes it."""
+    forecast: float | None = field(default=None, metadata=LATER)
+    brier: float | None = field(default=None, metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -254,11 +266,66 @@ class Versions:
     commit: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class HarnessCost:
+    """What the attempts of one harness on one split cost.
+
+    Tokens and dollars are those the attempts would cost alone: an answer that was replayed counts like
+    one that was paid for, so that harnesses compare. Per solved task they are those of all attempts over
+    the number that passed; None where none did, dollars also where a price is unknown.
+    """
+
+    attempts: int
+    solved: int
+    tokens: int
+    dollars: float | None
+    tokens_per_solved: float | None
+    dollars_per_solved: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionScore:
+    """The predicted flips of one bucket's ships, as far as a later round has shown them: means over ships."""
+
+    ships: int
+    hit_rate: float
+    brier: float
+
+
+class Milestone(StrEnum):
+    """What a point of the accuracy-cost frontier is."""
+
+    GENERATION = "generation"
+    BUDGET = "rejected for its budget"
+
+
+@dataclass(frozen=True)
+class FrontierPoint(Record):
+    """A harness by what it solves and what it costs, on the evolve tasks.
+
+    ``rate`` is a fraction, ``tokens`` are per attempt. A generation was measured on all ``attempts``. A
+    candidate was only screened, on ``attempts`` that its incumbent had run: it is placed from
+    the point of that ``incumbent`` (a digest, '' for a generation) by what it won, lost and spent there.
+    """
+
+    kind: Milestone
+    name: str
+    harness: str
+    incumbent: str
+    round: int
+    rate: float
+    tokens: float
+    attempts: int
+
+
 @dataclass(frozen=True)
 class Summary(Record):
     """``summary.json``: a run on one page, everything it takes to quote or repeat it.
 
-    ``splits`` has keys ``evolve``, ``validation``, ``sealed``. ``seconds`` is wall time by stage.
+    ``splits`` has keys ``evolve``, ``validation``, ``sealed``; ``costs`` has the same, then ``baseline``,
+    ``final``, ``peak``. ``gaps`` are evolve − sealed: of the pass rates of these three, and of the ``gain``
+    (final − baseline), which is what the run gained on tasks it read beyond what carries over.
+    ``predictions`` are by bucket. ``seconds`` is wall time by stage.
     ``dollars`` is None where any price is unknown. ``isolation``, ``gate`` and ``ledger`` are the names
     of the settings; ``alpha`` is the run's error level. ``stopped`` says why the run ended.
     """
@@ -279,64 +346,13 @@ class Summary(Record):
     alpha: float | None
     versions: Versions
     stopped: str
+    costs: Mapping[str, Mapping[str, HarnessCost]] = field(default_factory=dict, metadata=LATER)
+    gaps: Mapping[str, Interval] = field(default_factory=dict, metadata=LATER)
+    predictions: Mapping[str, PredictionScore] = field(default_factory=dict, metadata=LATER)
 
     def having(self, *verdicts: Decision) -> tuple[CandidateOutcome, ...]:
         """The candidates with one of ``verdicts``, in order."""
         return tuple(candidate for candidate in self.candidates if candidate.verdict in verdicts)
-
-
-class Place(StrEnum):
-    """What leaving one edit out of the final harness showed."""
-
-    EARNS = "earns its place"
-    NO_LONGER = "no longer earns its place"
-    UNDECIDED = "undecided"
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """One comparison of the final harness with one that lacks ``candidates``.
-
-    ``fallen`` are later edits that do not apply without them, and so are missing too; the verdict is on
-    all of these together. ``effect`` is final − left out on the drawn pairs, so above 0 the edits help;
-    None where nothing was drawn. ``e_value`` is the evidence that they help, against 1/``alpha``.
-    """
-
-    candidates: tuple[str, ...]
-    title: str
-    harness: str
-    fallen: tuple[str, ...]
-    verdict: Place
-    reason: str
-    alpha: float | None = None
-    e_value: float | None = None
-    pairs: int = 0
-    diverged: int = 0
-    effect: Interval | None = None
-
-
-@dataclass(frozen=True)
-class Ablation(Record):
-    """``ablation/ablation.json``: the final harness without each of its edits in turn.
-
-    ``together`` is the check of leaving out all that no longer earn their place, None where that was
-    one harness already tested. ``removed`` are the edits that ``proposed`` (a digest; the bundle is
-    ``ablation/proposed/``) lacks; None where no removal is proposed.
-    """
-
-    final: str
-    edits: tuple[LeftOut, ...]
-    together: LeftOut | None
-    removed: tuple[str, ...]
-    proposed: str | None
-    alpha: float
-    cap: int
-    mei: float
-    guarantee: str
-    rollouts: int
-    model_calls: Calls
-    tokens: int
-    versions: Versions
 
 
 def _encode(value: object, where: str) -> Any:
@@ -375,11 +391,12 @@ def _decode(kind: Any, data: object, where: str) -> Any:
 def _decode_dataclass(kind: type[T], data: Mapping[str, Any], where: str) -> T:
     hints = get_type_hints(kind)
     names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
-    wrong = [f"no {name}" for name in names if name not in data]
+    later = {f.name for f in fields(kind) if f.metadata.get("later")}  # type: ignore[arg-type]
+    wrong = [f"no {name}" for name in names if name not in data and name not in later]
     wrong += [f"unknown {name}" for name in data if name not in names]
     if wrong:
         raise RecordInvalid(f"{where}: {', '.join(wrong)}; fields are {', '.join(names)}")
-    return kind(**{name: _decode(hints[name], data[name], f"{where}.{name}") for name in names})
+    return kind(**{name: _decode(hints[name], data[name], f"{where}.{name}") for name in names if name in data})
 
 
 def _brief(data: object) -> str:

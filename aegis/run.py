@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from aegis.accounts import Measured, costs, gaps
 from aegis.evaluator import EVOLVE, SEALED, SPLITS, VALIDATION, Evaluation, Evaluator, Meter
 from aegis.gate.confirmation import Confirmation, Draws
 from aegis.gate.gate import Gate
@@ -71,9 +72,10 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
                 )
                 result = await strategy.run(engine, journal, baseline, schedule)
                 on_stage(len(journal.rounds), "final evaluation")
-                splits = await _final(settings, evaluator, store, baseline, result)
+                splits, measured = await _final(settings, evaluator, store, baseline, result)
+                journal.close_run(tuple(measured[EVOLVE].values()))
         watch.enter("report")
-        summary = _summary(settings, pool, journal, evaluator.meter, watch, baseline, result, splits)
+        summary = _summary(settings, pool, journal, evaluator.meter, watch, baseline, result, splits, measured)
         _write_config(store, settings)
         store.write_text("summary.json", json.dumps(summary.to_json(), indent=1, sort_keys=True) + "\n")
         return summary
@@ -148,10 +150,11 @@ def _spent(settings: Settings, meter: Meter) -> str:
 
 async def _final(
     settings: Settings, evaluator: Evaluator, store: RunStore, baseline: HarnessConfig, result: Result
-) -> dict[str, SplitScores]:
+) -> tuple[dict[str, SplitScores], Measured]:
     """Baseline, final and peak on every split; sealed is read here, once, after its audit entry."""
     harnesses = {"baseline": baseline, "final": result.final, "peak": result.peak}
-    splits = {}
+    splits: dict[str, SplitScores] = {}
+    by_split: dict[str, dict[str, Evaluation]] = {}
     for split in SPLITS:
         if split == SEALED:
             store.audit({"event": "sealed", **{name: h.digest for name, h in harnesses.items()}})
@@ -159,6 +162,7 @@ async def _final(
         measured: dict[str, Evaluation] = {
             name: await evaluator.evaluate(harness, split, attempts) for name, harness in harnesses.items()
         }
+        by_split[split] = measured
         outcomes = {name: evaluation.outcomes for name, evaluation in measured.items()}
         shared = outcomes["baseline"].keys() & outcomes["final"].keys()
         before, after = ({t: o for t, o in outcomes[n].items() if t in shared} for n in ("baseline", "final"))
@@ -171,7 +175,7 @@ async def _final(
         if split == SEALED:
             rates = SealedRates(*(measured[name].rates for name in ("baseline", "final", "peak")))
             store.write_text("data/sealed.json", json.dumps(rates.to_json(), sort_keys=True) + "\n")
-    return splits
+    return splits, by_split
 
 
 def _summary(
@@ -183,6 +187,7 @@ def _summary(
     baseline: HarnessConfig,
     result: Result,
     splits: dict[str, SplitScores],
+    measured: Measured,
 ) -> Summary:
     paired = settings.gate.rule == "paired"
     return Summary(
@@ -210,6 +215,9 @@ def _summary(
         alpha=settings.gate.alpha if paired else None,
         versions=versions(),
         stopped=result.stopped,
+        costs=costs(measured),
+        gaps=gaps(measured, settings.seed),
+        predictions={bucket.value: score for bucket, score in journal.predictions.items()},
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from aegis.record import Ablation, LeftOut, Place
+from aegis.record_ablation import Ablation, LeftOut, Place
 from aegis.views import notation
 from aegis.views.terminal import console
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from aegis.record import (
     CandidateRecord,
     Curves,
+    FrontierPoint,
     Generation,
     Record,
     RecordInvalid,
@@ -19,6 +20,7 @@ from aegis.record import (
     SealedRates,
     Summary,
 )
+from aegis.record_ablation import Ablation
 from harnessx.errors import UserError
 
 R = TypeVar("R", bound=Record)
@@ -41,6 +43,8 @@ class RunFolder:
     rounds: tuple[RoundRecord, ...]
     generations: tuple[Generation, ...]
     sealed: SealedRates | None
+    frontier: tuple[FrontierPoint, ...]
+    ablation: Ablation | None
     journal: str
 
     @classmethod
@@ -65,6 +69,8 @@ class RunFolder:
             rounds=tuple({r.round: r for r in _lines(RoundRecord, path / "data/rounds.jsonl")}.values()),
             generations=tuple(_list(Generation, path / "data/generations.json")),
             sealed=_record(SealedRates, path / "data/sealed.json"),
+            frontier=tuple(_list(FrontierPoint, path / "data/frontier.json")),
+            ablation=_record(Ablation, path / "ablation/ablation.json"),
             journal=_text(path / "journal.md") or "",
         )
 

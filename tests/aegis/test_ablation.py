@@ -19,7 +19,8 @@ from aegis.evaluator import VALIDATION, Evaluator
 from aegis.gate.confirmation import Draws
 from aegis.gate.gate import GateConfig
 from aegis.lock import RunLock
-from aegis.record import Ablation, Bucket, CandidateRecord, Decision, Generation, Place, Summary
+from aegis.record import Bucket, CandidateRecord, Decision, Generation, Summary
+from aegis.record_ablation import Ablation, Place
 from aegis.settings import Settings
 from aegis.statistics import PairedTest, Spending
 from aegis.store import RunStore
@@ -33,6 +34,12 @@ from harnessx.runner.jobs import RolloutResult
 from harnessx.tasks import Task
 
 PROCEDURES = good_code()["edit"]
+SPOKEN = [
+    {"op": "set_asset", "path": "assets/notes.md", "text": "Not code.\n"},
+    insert("Instructions", text="Cool things with the fridge. To look at something in the light, use the desklamp."),
+    *PROCEDURES[-3:],
+]
+"""The same as words alone, so that no rollout needs a process of its own."""
 BRIEF = [insert("Instructions", text="Be brief.")]
 CHECKS = [{"op": "set_param", "reference": "SelfVerification", "name": "max_checks", "value": 3}]
 ALLOW, BACK = ([{"op": "set_slot", "path": "limits.steps", "value": steps}] for steps in (31, 30))
@@ -142,16 +149,16 @@ def test_what_does_not_apply_without_an_edit_falls_with_it_and_what_was_undone_i
 def test_idle_edits_are_proposed_for_removal_as_a_bundle(finished, tmp_path):
     """A limit that no rollout reaches changes no request: every pair is a tie, and ties are futile."""
     roomy, harmless = ([{"op": "set_slot", "path": f"limits.{n}", "value": 10**9}] for n in ("tokens", "cost_usd"))
-    folder = grown(finished, tmp_path / "run", PROCEDURES, roomy, harmless)
+    folder = grown(finished, tmp_path / "run", SPOKEN, roomy, harmless)
     found = ablated(folder, "cap=160", "batch=80")
     assert [e.verdict for e in found.edits] == [Place.EARNS, Place.NO_LONGER, Place.NO_LONGER]
     assert found.edits[1].diverged == 0
     assert found.together.verdict is Place.NO_LONGER
     assert found.together.candidates == found.removed == ("C-1", "C-2")
     proposed = HarnessConfig.load(folder / "ablation/proposed")
-    assert proposed == Edit.from_json(PROCEDURES).apply(Household().harness())
+    assert proposed == Edit.from_json(SPOKEN).apply(Household().harness())
     assert proposed.digest == found.proposed == found.together.harness
-    assert "assets/procedures.py" in proposed.assets
+    assert "assets/notes.md" in proposed.assets
 
 
 @pytest.mark.parametrize(
@@ -277,11 +284,11 @@ def simulated(effects: list[float], seed: int, cap: int) -> list[Place]:
 
 
 def test_edits_without_effect_seldom_earn_their_place_and_those_with_one_seldom_lose_it():
-    runs = 200
-    idle = [simulated([0.0] * 4, seed, 300) for seed in range(runs)]
+    runs = 80
+    idle = [simulated([0.0] * 4, seed, 150) for seed in range(runs)]
     assert sum(Place.EARNS in verdicts for verdicts in idle) <= 0.05 * runs + 2 * (0.05 * 0.95 * runs) ** 0.5
-    harmful = [simulated([-0.1], seed, 300)[0] for seed in range(60)]
-    assert harmful.count(Place.NO_LONGER) >= 50
-    good = [simulated([0.15], seed, 600)[0] for seed in range(60)]
-    assert good.count(Place.EARNS) >= 50
-    assert good.count(Place.NO_LONGER) <= 6 + 2 * (60 * 0.1 * 0.9) ** 0.5
+    harmful = [simulated([-0.1], seed, 300)[0] for seed in range(40)]
+    assert harmful.count(Place.NO_LONGER) >= 32
+    good = [simulated([0.15], seed, 600)[0] for seed in range(40)]
+    assert good.count(Place.EARNS) >= 32
+    assert good.count(Place.NO_LONGER) <= 4 + 2 * (40 * 0.1 * 0.9) ** 0.5
