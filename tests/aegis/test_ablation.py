@@ -6,18 +6,22 @@ import asyncio
 import json
 import random
 import shutil
+import signal
+import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from evolve_drive import evolved, good_code, insert, run, script
+from evolve_drive import command, evolved, good_code, insert, run, script
 
 from aegis import ablate
-from aegis.ablation import Absence, compare
+from aegis.ablation import Absence, Bench, _examine, compare
 from aegis.evaluator import VALIDATION, Evaluator
 from aegis.gate.confirmation import Draws
 from aegis.gate.gate import GateConfig
+from aegis.lineage import ShippedEdit, regrown
 from aegis.lock import RunLock
 from aegis.record import Bucket, CandidateRecord, Decision, Generation, Summary
 from aegis.record_ablation import Ablation, Place
@@ -26,9 +30,11 @@ from aegis.statistics import PairedTest, Spending
 from aegis.store import RunStore
 from aegis.views.ablation import markdown
 from aegis.views.folder import RunFolder
+from aegis.views.progress import Progress
+from aegis.watch import Watch
 from benchmarks.household import Household
 from harnessx.algebra import Edit
-from harnessx.errors import Outcome, StopReason
+from harnessx.errors import Outcome, StopReason, UserError
 from harnessx.harness import HarnessConfig
 from harnessx.runner.jobs import RolloutResult
 from harnessx.tasks import Task
@@ -128,6 +134,31 @@ def test_a_second_sitting_runs_nothing_again_and_a_higher_cap_goes_on(finished, 
     assert [e.verdict for e in further.edits] == [e.verdict for e in anew.edits]
     assert further.edits == anew.edits
     assert len(rollouts(folder / "ablation")) > count
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_an_ablation_that_was_stopped_ends_as_if_it_had_not_been(finished, tmp_path, how):
+    whole, stopped = (grown(finished, tmp_path / name, SPOKEN, BRIEF) for name in ("whole", "stopped"))
+    undisturbed = ablated(whole, "cap=400", "batch=8")
+    process = subprocess.Popen(command(str(stopped), "cap=400", "batch=8", module="aegis.ablate"))
+    until = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < until:
+        if (stopped / "ablation/run.db").exists() and rollouts_begun(stopped / "ablation"):
+            process.send_signal(how)
+            break
+        time.sleep(0.02)
+    assert process.wait(60) == (-signal.SIGKILL if how == signal.SIGKILL else 130)
+    assert not (stopped / "ablation/ablation.json").exists()
+    before = len(rollouts(stopped / "ablation"))
+    assert ablated(stopped, "cap=400", "batch=8") == undisturbed
+    assert len(rollouts(stopped / "ablation")) == len(rollouts(whole / "ablation")) > before > 0
+
+
+def rollouts_begun(folder: Path) -> bool:
+    try:
+        return bool(rollouts(folder))
+    except UserError:  # not yet a database
+        return False
 
 
 def test_what_does_not_apply_without_an_edit_falls_with_it_and_what_was_undone_is_idle(finished, tmp_path):
@@ -292,3 +323,23 @@ def test_edits_without_effect_seldom_earn_their_place_and_those_with_one_seldom_
     good = [simulated([0.15], seed, 600)[0] for seed in range(40)]
     assert good.count(Place.EARNS) >= 32
     assert good.count(Place.NO_LONGER) <= 4 + 2 * (40 * 0.1 * 0.9) ** 0.5
+
+
+def test_of_edits_that_replace_each_other_only_one_is_proposed_for_removal():
+    """Each alone is idle, because the other does its work; without both the harness is worse."""
+    harness, edits = HarnessConfig(), []
+    for index, text in enumerate(("Say it.", "Say it again.")):
+        edit = Edit.from_json([insert("Instructions", text=text)])
+        parent, harness = harness, edit.apply(harness)
+        record = CandidateRecord(f"C-{index}", 1, (), text, harness.digest, parent.digest, Decision.SHIP, "", "")
+        edits.append(ShippedEdit(record, edit))
+    one, other = (regrown(HarnessConfig(), edits, f"C-{index}")[0] for index in range(2))
+    rates = {h.digest: 0.6 for h in (harness, one, other)} | {HarnessConfig().digest: 0.3}
+    tasks = [Task("p", id=f"t{n}") for n in range(40)]
+    evaluator = Evaluator(Populations(rates, 1.0, 0), {VALIDATION: tasks})
+    bench = Bench(None, SimpleNamespace(seed=0), GateConfig(), None, HarnessConfig(), tuple(edits))
+    found, proposed = asyncio.run(_examine(bench, evaluator, Watch(Progress())))
+    assert [e.verdict for e in found.edits] == [Place.NO_LONGER] * 2
+    assert (found.together.verdict, found.together.harness) == (Place.EARNS, HarnessConfig().digest)
+    assert (found.removed, proposed) == (("C-0",), one)
+    assert "are not shown to be idle (earns its place)" in markdown(found)
