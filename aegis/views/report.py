@@ -129,11 +129,10 @@ def _frontier(run: RunFolder) -> Html | None:
         return None
     bought = any(point.kind is Milestone.BUDGET for point in run.frontier)
     keys = ("generation", "bought") if bought else ("generation",)
+    said = wording.FRONTIER + (wording.BOUGHT if bought else "")
     legend = (join(tag("span", class_=f"key {key}"), wording.KEYS[key]) for key in keys)
     picture = tag("div", charts.frontier(run.frontier), class_="scroll", tabindex=0)
-    return _section(
-        "Accuracy and cost", tag("figure", picture, tag("figcaption", *legend, tag("br"), wording.FRONTIER))
-    )
+    return _section("Accuracy and cost", tag("figure", picture, tag("figcaption", *legend, tag("br"), said)))
 
 
 def _ablation(run: RunFolder) -> Html | None:
