@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
-from aegis.record import Bucket, CandidateRecord, Decision
+from aegis.record import Bucket, CandidateRecord, Decision, PredictionScore
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +42,46 @@ class History:
         return len(self.outcomes)
 
     def score_predictions(self) -> None:
-        """Score the ships of the round before by the rollouts that are in: which predicted flips came true."""
+        """Score the ships of the round before by the rollouts that are in: which predicted flips came true.
+
+        A manifest names the tasks that will flip and not how surely. So each of its predictions is read as
+        the probability that its buckets have earned so far, `forecast`, known before the outcome is; its
+        Brier score is the mean of (forecast − outcome)² over the tasks it names. 0 is certain and right;
+        .25 is what saying one half of everything gets.
+        """
         if self.round < 2:
             return
         before, now = self.outcomes[-2:]
-        for index, tried in enumerate(self.tried):
-            record = tried.record
-            if record.round == self.round - 1 and record.verdict is Decision.SHIP:
-                predicted = (*record.predicted.unlock, *record.predicted.stabilize)
-                scored = replace(record, hit_rate=hit_rate(predicted, before, now))
-                self.tried[index] = replace(tried, record=scored)
+        due = [
+            (index, self.forecast(tried.record.bucket))
+            for index, tried in enumerate(self.tried)
+            if tried.record.round == self.round - 1 and tried.record.verdict is Decision.SHIP
+        ]
+        for index, forecast in due:
+            tried = self.tried[index]
+            hits = hit_rate(tried.record.predicted.flips, before, now)
+            error = None if hits is None else brier(forecast, hits)
+            scored = replace(tried.record, hit_rate=hits, forecast=forecast, brier=error)
+            self.tried[index] = replace(tried, record=scored)
+
+    def forecast(self, buckets: Sequence[Bucket]) -> float:
+        """The chance that a flip predicted by an edit of ``buckets`` comes true, by the record of those that share one.
+
+        Laplace's rule, (hits + 1) / (predictions + 2): one half as long as nothing is known.
+        """
+        known = [t.record for t in self.shipped() if set(t.record.bucket) & set(buckets)]
+        scored = [(r.hit_rate, len(r.predicted.flips)) for r in known if r.hit_rate is not None]
+        return (1 + sum(rate * flips for rate, flips in scored)) / (2 + sum(flips for _, flips in scored))
+
+    def prediction_scores(self) -> dict[Bucket, PredictionScore]:
+        """How the predictions of each bucket's scored ships came out, means over ships."""
+        scores = {}
+        for bucket, rate in self.hit_rates().items():
+            errors = [t.record.brier for t in self.shipped() if bucket in t.record.bucket]
+            known = [error for error in errors if error is not None]
+            if known:
+                scores[bucket] = PredictionScore(len(known), rate, sum(known) / len(known))
+        return scores
 
     def restate(self, deployed: str, rates: Mapping[str, float]) -> None:
         """The round was about one harness of several: what counts of it is how what is ``deployed`` fares."""
@@ -140,3 +170,8 @@ def hit_rate(predicted: Sequence[str], before: Mapping[str, float], now: Mapping
     """The share of predicted flips that came true: tasks whose pass rate rose. None without any."""
     named = [t for t in predicted if t in before and t in now]
     return sum(now[t] > before[t] for t in named) / len(named) if named else None
+
+
+def brier(forecast: float, hits: float) -> float:
+    """The mean of (forecast − outcome)² where a share ``hits`` of the outcomes is 1 and the others are 0."""
+    return hits * (1 - forecast) ** 2 + (1 - hits) * forecast**2

@@ -8,20 +8,25 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from aegis.accounts import budget_points, generation_point
 from aegis.candidate import Proposal
-from aegis.evaluator import EVOLVE, Evaluator
+from aegis.evaluator import EVOLVE, Evaluation, Evaluator
 from aegis.gate.canary import CanaryReport
 from aegis.gate.gate import Ruling
 from aegis.gate.routes import RouteRuling
 from aegis.history import History, Tried
 from aegis.record import (
+    Bucket,
     Calibration,
     CandidateRecord,
     CurvePoint,
     Curves,
     Decision,
     DriftRecord,
+    FrontierPoint,
     Generation,
+    Milestone,
+    PredictionScore,
     Record,
     RoundRecord,
     RouteRecord,
@@ -49,6 +54,7 @@ class Journal:
         self.drift: list[DriftRecord] = []
         self._curve: list[CurvePoint] = []
         self._board: list[ScoreboardRound] = []
+        self._frontier: dict[str, FrontierPoint] = {}
         self._entries: list[str] = []
         self._routes: list[RouteRecord] = []
         self._spent = (0, 0)
@@ -57,6 +63,11 @@ class Journal:
     def candidates(self) -> list[CandidateRecord]:
         """Every candidate of the run, in order of appearance, with its hit rate as far as it is known."""
         return [tried.record for tried in self._history.tried]
+
+    @property
+    def predictions(self) -> dict[Bucket, PredictionScore]:
+        """How the predictions of each bucket came out."""
+        return self._history.prediction_scores()
 
     def begin(self, baseline: HarnessConfig) -> None:
         """Record H_0."""
@@ -100,6 +111,7 @@ class Journal:
         )
         self.rounds.append(record)
         drift = self._drift(this)
+        self._place(this)
         self._advance(this, rulings)
         self._curve.append(self._point(this))
         self._board.append(ScoreboardRound(this.number, this.deployed.digest, this.baseline.rates))
@@ -119,6 +131,29 @@ class Journal:
              "rulings": [[r.id, r.verdict.value, r.check, r.e_value] for r in records],
              "successor": this.deploys.digest, **said}
         )  # fmt: skip
+        self.write()
+
+    def _place(self, this: Round) -> None:
+        """The incumbent as measured, and the candidates whose gain was bought, on the accuracy-cost frontier."""
+        incumbent = self._measured(this.number, this.baseline)
+        for point in budget_points(this, incumbent) if incumbent is not None else ():
+            self._frontier.setdefault(point.harness, point)
+
+    def _measured(self, number: int, evaluation: Evaluation) -> FrontierPoint | None:
+        """The point of a harness; the first measurement of it stays, unless it was only screened."""
+        known = self._frontier.get(evaluation.harness)
+        if known is not None and known.kind is Milestone.GENERATION:
+            return known
+        names = {g.digest: g.candidate or g.title for g in reversed(self.generations)}
+        point = generation_point(names.get(evaluation.harness, evaluation.harness[:8]), number, evaluation)
+        if point is not None:
+            self._frontier[evaluation.harness] = point
+        return point
+
+    def close_run(self, measured: Sequence[Evaluation]) -> None:
+        """Add what the final evaluation measured on evolve."""
+        for evaluation in measured:
+            self._measured(len(self.rounds), evaluation)
         self.write()
 
     def _advance(self, this: Round, rulings: Sequence[Ruling]) -> None:
@@ -235,8 +270,16 @@ class Journal:
         if self.drift:
             self._store.write_text("data/drift.jsonl", _lines(self.drift))
         self._store.write_text("data/generations.json", _dump([g.to_json() for g in self.generations]))
+        self._store.write_text("data/frontier.json", _dump([p.to_json() for p in self._frontier.values()]))
         outcomes = [
-            {"id": c.id, "round": c.round, "bucket": list(c.bucket), "hit_rate": c.hit_rate}
+            {
+                "id": c.id,
+                "round": c.round,
+                "bucket": list(c.bucket),
+                "hit_rate": c.hit_rate,
+                "forecast": c.forecast,
+                "brier": c.brier,
+            }
             for c in self.candidates
             if c.verdict is Decision.SHIP
         ]
@@ -321,6 +364,9 @@ class Journal:
         if record.stop:
             lines += [f"No-op: {record.stop}.", ""]
         lines += [f"* {_verdict(r)}" for r in records] + [f"* {_route(r)}" for r in routes]
+        scored = [c for c in self.candidates if c.round == record.round - 1 and c.hit_rate is not None]
+        if scored:
+            lines += ["", *(f"* {_prediction(c)}" for c in scored)]
         if drift is not None:
             lines += ["", f"Drift: {_watched(drift)}"]
         if this.canary is not None:
@@ -393,6 +439,16 @@ def _watched(drift: DriftRecord) -> str:
     drawn = f"{drift.pairs} pairs to watch" + (f" and {drift.check_pairs} to check" if drift.check_pairs else "")
     held = f"`{drift.current[:12]}` against the best confirmed `{drift.best[:12]}`"
     return f"**{action}**: {held}: {drift.reason} ({drawn})."
+
+
+def _prediction(record: CandidateRecord) -> str:
+    assert record.hit_rate is not None
+    assert record.forecast is not None
+    assert record.brier is not None
+    return (
+        f"{record.id} predicted flips, held to be {100 * record.forecast:.0f} % likely; "
+        f"{100 * record.hit_rate:.0f} % came true (Brier score {record.brier:.3f})"
+    )
 
 
 def _dump(value: object) -> str:

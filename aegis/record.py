@@ -15,59 +15,23 @@ intervals are 95 %. **What was not measured is null**: no record holds a made-up
 ``data/generations.json``             a list of `Generation`
 ``data/sealed.json``                  `SealedRates`
 ``data/calibration.json``             `Calibration`
+``data/frontier.json``                a list of `FrontierPoint`
+``ablation/ablation.json``            `aegis.record_ablation.Ablation`
 ====================================  ==========================================
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from types import NoneType, UnionType
-from typing import Any, ClassVar, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from aegis.schema import LATER, Record, RecordInvalid
 from aegis.statistics import Interval
 from aegis.statistics.power import PowerRow
-from harnessx.errors import UserError
 from harnessx.messages import JSON
 
-T = TypeVar("T")
-
-
-class RecordInvalid(UserError):
-    """JSON that is not the record it should be; the message names the field."""
-
-
-class Record:
-    """Base of the top-level records: JSON with a schema version."""
-
-    schema: ClassVar[int] = 1
-
-    def to_json(self) -> dict[str, Any]:
-        """The record as a JSON object, ``schema`` first.
-
-        Raises:
-            ValueError: a number is not finite; an unscored metric is None.
-        """
-        return {"schema": self.schema, **_encode(self, type(self).__name__)}
-
-    @classmethod
-    def from_json(cls, data: object) -> Self:
-        """Inverse of `to_json`.
-
-        Raises:
-            RecordInvalid: a field is missing, unknown or of another type, or the schema differs.
-        """
-        if not isinstance(data, Mapping):
-            raise RecordInvalid(f"{cls.__name__}: expected an object, got {_brief(data)}")
-        if data.get("schema") != cls.schema:
-            raise RecordInvalid(
-                f"{cls.__name__}: schema {data.get('schema')!r}, this version reads {cls.schema}; "
-                "use the version that wrote the run"
-            )
-        body = {key: value for key, value in data.items() if key != "schema"}
-        return _decode_dataclass(cls, body, cls.__name__)
+__all__ = ["LATER", "Record", "RecordInvalid"]
 
 
 class Decision(StrEnum):
@@ -125,6 +89,11 @@ class Prediction:
     stabilize: tuple[str, ...] = ()
     at_risk: tuple[str, ...] = ()
 
+    @property
+    def flips(self) -> tuple[str, ...]:
+        """Tasks that are to be solved more often than before."""
+        return (*self.unlock, *self.stabilize)
+
 
 @dataclass(frozen=True)
 class CandidateRecord(Record):
@@ -132,8 +101,9 @@ class CandidateRecord(Record):
 
     ``check`` is the gate check that decided; ``e_value`` is against a threshold of 1/``alpha``;
     ``pairs`` were scored, of which ``diverged`` sent a different request; ``difference`` is candidate −
-    incumbent on those pairs; ``hit_rate`` is the share of predicted flips that came true (None until a
-    later round shows it).
+    incumbent on those pairs; ``hit_rate`` is the share of predicted flips that came true, ``forecast`` how
+    likely each was held to be, ``brier`` the mean squared error of that (`aegis.history.History`; None
+    until a later round shows it).
     """
 
     id: str
@@ -155,6 +125,8 @@ class CandidateRecord(Record):
     hit_rate: float | None = None
     edit: JSON = None
     """JSON of the edit, as `harnessx.algebra.Edit` writes it."""
+    forecast: float | None = field(default=None, metadata=LATER)
+    brier: float | None = field(default=None, metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -336,11 +308,66 @@ class Versions:
     commit: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class HarnessCost:
+    """What the attempts of one harness on one split cost.
+
+    Tokens and dollars are those the attempts would cost alone: an answer that was replayed counts like
+    one that was paid for, so that harnesses compare. Per solved task they are those of all attempts over
+    the number that passed; None where none did, dollars also where a price is unknown.
+    """
+
+    attempts: int
+    solved: int
+    tokens: int
+    dollars: float | None
+    tokens_per_solved: float | None
+    dollars_per_solved: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionScore:
+    """The predicted flips of one bucket's ships, as far as a later round has shown them: means over ships."""
+
+    ships: int
+    hit_rate: float
+    brier: float
+
+
+class Milestone(StrEnum):
+    """What a point of the accuracy-cost frontier is."""
+
+    GENERATION = "generation"
+    BUDGET = "rejected for its budget"
+
+
+@dataclass(frozen=True)
+class FrontierPoint(Record):
+    """A harness by what it solves and what it costs, on the evolve tasks.
+
+    ``rate`` is a fraction, ``tokens`` are per attempt. A generation was measured on all ``attempts``. A
+    candidate was only screened, on ``attempts`` that its incumbent had run: it is placed from
+    the point of that ``incumbent`` (a digest, '' for a generation) by what it won, lost and spent there.
+    """
+
+    kind: Milestone
+    name: str
+    harness: str
+    incumbent: str
+    round: int
+    rate: float
+    tokens: float
+    attempts: int
+
+
 @dataclass(frozen=True)
 class Summary(Record):
     """``summary.json``: a run on one page, everything it takes to quote or repeat it.
 
-    ``splits`` has keys ``evolve``, ``validation``, ``sealed``. ``seconds`` is wall time by stage.
+    ``splits`` has keys ``evolve``, ``validation``, ``sealed``; ``costs`` has the same, then ``baseline``,
+    ``final``, ``peak``. ``gaps`` are evolve − sealed: of the pass rates of these three, and of the ``gain``
+    (final − baseline), which is what the run gained on tasks it read beyond what carries over.
+    ``predictions`` are by bucket. ``seconds`` is wall time by stage.
     ``dollars`` is None where any price is unknown. ``isolation``, ``gate`` and ``ledger`` are the names
     of the settings; ``alpha`` is the run's error level. ``stopped`` says why the run ended. ``drift`` has the
     rounds in which the harness at work was not the best confirmed one.
@@ -363,55 +390,10 @@ class Summary(Record):
     versions: Versions
     stopped: str
     drift: tuple[DriftRecord, ...] = ()
+    costs: Mapping[str, Mapping[str, HarnessCost]] = field(default_factory=dict, metadata=LATER)
+    gaps: Mapping[str, Interval] = field(default_factory=dict, metadata=LATER)
+    predictions: Mapping[str, PredictionScore] = field(default_factory=dict, metadata=LATER)
 
     def having(self, *verdicts: Decision) -> tuple[CandidateOutcome, ...]:
         """The candidates with one of ``verdicts``, in order."""
         return tuple(candidate for candidate in self.candidates if candidate.verdict in verdicts)
-
-
-def _encode(value: object, where: str) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{where} is {value}; an unscored metric is None")
-    if is_dataclass(value):
-        return {f.name: _encode(getattr(value, f.name), f"{where}.{f.name}") for f in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _encode(item, f"{where}.{key}") for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_encode(item, f"{where}[{index}]") for index, item in enumerate(value)]
-    return value.value if isinstance(value, StrEnum) else value
-
-
-def _decode(kind: Any, data: object, where: str) -> Any:
-    origin, args = get_origin(kind), get_args(kind)
-    if origin in (Union, UnionType):
-        inner = [arg for arg in args if arg is not NoneType]
-        # Several alternatives are `JSON` itself, which is kept as it came.
-        return data if data is None or len(inner) > 1 else _decode(inner[0], data, where)
-    if origin is tuple and isinstance(data, list):
-        return tuple(_decode(args[0], item, f"{where}[{index}]") for index, item in enumerate(data))
-    if origin is Mapping and isinstance(data, dict):
-        return {key: _decode(args[1], item, f"{where}.{key}") for key, item in data.items()}
-    if isinstance(kind, type) and is_dataclass(kind) and isinstance(data, dict):
-        return _decode_dataclass(kind, data, where)
-    if kind is float and isinstance(data, int | float) and not isinstance(data, bool):
-        return float(data)
-    if isinstance(kind, type) and issubclass(kind, StrEnum) and data in list(kind):
-        return kind(str(data))
-    if kind in (str, int, bool) and type(data) is kind:
-        return data
-    raise RecordInvalid(f"{where}: expected {getattr(kind, '__name__', kind)}, got {_brief(data)}")
-
-
-def _decode_dataclass(kind: type[T], data: Mapping[str, Any], where: str) -> T:
-    hints = get_type_hints(kind)
-    names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
-    wrong = [f"no {name}" for name in names if name not in data]
-    wrong += [f"unknown {name}" for name in data if name not in names]
-    if wrong:
-        raise RecordInvalid(f"{where}: {', '.join(wrong)}; fields are {', '.join(names)}")
-    return kind(**{name: _decode(hints[name], data[name], f"{where}.{name}") for name in names})
-
-
-def _brief(data: object) -> str:
-    text = repr(data)
-    return text if len(text) <= 60 else f"{text[:57]}..."

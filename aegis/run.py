@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from aegis.accounts import Measured, costs, gaps
 from aegis.calibration import calibrate, check_power
 from aegis.evaluator import EVOLVE, SEALED, SPLITS, VALIDATION, Evaluation, Evaluator, Meter
 from aegis.gate.canary import Canary
@@ -60,7 +61,7 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
             _write_config(store, settings)
         pool.attach(store)
         async with pool:
-            with _draining(pool, progress):
+            with draining(pool, progress):
                 evaluator = Evaluator(pool, tasks, watch)
                 history = History()
                 journal = Journal(store, evaluator, history, settings.seed)
@@ -71,7 +72,7 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
                     watch.stage(number, name)
 
                 if settings.gate.rule == "paired" and settings.gate.calibration:
-                    watch.stage(0, "calibration")
+                    watch.stage(None, "calibration")
                     found = await calibrate(evaluator, baseline, settings.gate, settings.decisions, settings.seed)
                     journal.calibrated(found)
                 engine = _engine(settings, evaluator, meta, history, baseline, on_stage)
@@ -80,9 +81,10 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
                 )
                 result = await strategy.run(engine, journal, baseline, schedule)
                 on_stage(len(journal.rounds), "final evaluation")
-                splits = await _final(settings, evaluator, store, baseline, result)
+                splits, measured = await _final(settings, evaluator, store, baseline, result)
+                journal.close_run(tuple(measured[EVOLVE].values()))
         watch.enter("report")
-        summary = _summary(settings, pool, journal, evaluator.meter, watch, baseline, result, splits)
+        summary = _summary(settings, pool, journal, evaluator.meter, watch, baseline, result, splits, measured)
         _write_config(store, settings)
         store.write_text("summary.json", json.dumps(summary.to_json(), indent=1, sort_keys=True) + "\n")
         return summary
@@ -204,10 +206,11 @@ def _spent(settings: Settings, meter: Meter) -> str:
 
 async def _final(
     settings: Settings, evaluator: Evaluator, store: RunStore, baseline: HarnessConfig, result: Result
-) -> dict[str, SplitScores]:
+) -> tuple[dict[str, SplitScores], Measured]:
     """Baseline, final and peak on every split; sealed is read here, once, after its audit entry."""
     harnesses = {"baseline": baseline, "final": result.final, "peak": result.peak}
-    splits = {}
+    splits: dict[str, SplitScores] = {}
+    by_split: dict[str, dict[str, Evaluation]] = {}
     for split in SPLITS:
         if split == SEALED:
             store.audit({"event": "sealed", **{name: h.digest for name, h in harnesses.items()}})
@@ -215,6 +218,7 @@ async def _final(
         measured: dict[str, Evaluation] = {
             name: await evaluator.evaluate(harness, split, attempts) for name, harness in harnesses.items()
         }
+        by_split[split] = measured
         outcomes = {name: evaluation.outcomes for name, evaluation in measured.items()}
         shared = outcomes["baseline"].keys() & outcomes["final"].keys()
         before, after = ({t: o for t, o in outcomes[n].items() if t in shared} for n in ("baseline", "final"))
@@ -227,7 +231,7 @@ async def _final(
         if split == SEALED:
             rates = SealedRates(*(measured[name].rates for name in ("baseline", "final", "peak")))
             store.write_text("data/sealed.json", json.dumps(rates.to_json(), sort_keys=True) + "\n")
-    return splits
+    return splits, by_split
 
 
 def _summary(
@@ -239,6 +243,7 @@ def _summary(
     baseline: HarnessConfig,
     result: Result,
     splits: dict[str, SplitScores],
+    measured: Measured,
 ) -> Summary:
     paired = settings.gate.rule == "paired"
     return Summary(
@@ -267,6 +272,9 @@ def _summary(
         versions=versions(),
         stopped=result.stopped,
         drift=tuple(journal.drift),
+        costs=costs(measured),
+        gaps=gaps(measured, settings.seed),
+        predictions={bucket.value: score for bucket, score in journal.predictions.items()},
     )
 
 
@@ -278,7 +286,7 @@ def _write_config(store: RunStore, settings: Settings) -> None:
 
 
 @contextlib.contextmanager
-def _draining(pool: Pool, progress: Progress) -> Iterator[None]:
+def draining(pool: Pool, progress: Progress) -> Iterator[None]:
     """The first Ctrl-C drains, a second one stops at once."""
     loop = asyncio.get_running_loop()
 

@@ -24,7 +24,7 @@ class Watch:
         self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + now - self._since
         self._stage, self._since = stage, now
 
-    def stage(self, number: int, name: str) -> None:
+    def stage(self, number: int | None, name: str) -> None:
         """The next stage begins; its rollouts count from zero."""
         self.enter(name)
         self._planned = self._done = self._passed = 0

@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from aegis.evaluator import Evaluator
+from aegis.lineage import shipped_edits
 from aegis.provenance import versions
-from aegis.record import Decision, Generation, Summary
+from aegis.record import Decision, Summary
 from aegis.settings import Settings
 from aegis.statistics import hierarchical
-from harnessx.algebra import Edit
+from aegis.views.folder import RunFolder
 from harnessx.harness import HarnessConfig
 from harnessx.runner.pool import Pool, PoolConfig
 
@@ -113,18 +114,12 @@ async def lineage_rates(folder: Path, seed: int, tasks: int) -> list[float]:
 
 
 def lineage(folder: Path, baseline: HarnessConfig) -> list[HarnessConfig]:
-    """The incumbents of a run in order, rebuilt from their edits."""
-    edits = {}
-    for line in (folder / "data/candidates.jsonl").read_text().splitlines():
-        record = json.loads(line)
-        edits[record["id"]] = Edit.from_json(record["edit"])
-    harnesses = [baseline]
-    for data in json.loads((folder / "data/generations.json").read_text())[1:]:
-        generation = Generation.from_json(data)
-        harness = edits[generation.candidate].apply(harnesses[-1])
-        assert harness.digest == generation.digest, "a generation is not what its edit says"
-        harnesses.append(harness)
-    return harnesses
+    """The incumbents that led to a run's final harness, rebuilt from their edits."""
+    run = RunFolder.read(folder)
+    assert run.summary is not None
+    assert run.summary.digests.final is not None
+    edits = shipped_edits(run, baseline, run.summary.digests.final)
+    return list(itertools.accumulate(edits, lambda harness, shipped: shipped.edit.apply(harness), initial=baseline))
 
 
 def events(folder: Path) -> Counter[str]:

@@ -39,6 +39,8 @@ class Landscape:
     forbidden_levers: tuple[str, ...]
     strategy_concern: str
     streaks: tuple[tuple[Bucket, int], ...] = ()
+    brier_scores: tuple[tuple[Bucket, float], ...] = ()
+    """Of the buckets' predictions; the lower, the better calibrated."""
 
     @property
     def empty(self) -> bool:
@@ -54,11 +56,13 @@ class Landscape:
             for r in self.regions
         ]
         rates = ", ".join(f"{b} {rate:.2f}" for b, rate in self.hit_rates)
+        errors = ", ".join(f"{b} {error:.2f}" for b, error in self.brier_scores)
         lines += [
             "",
             f"* persistent failures: {', '.join(self.persistent) or 'none'}",
             f"* regressions since the last round: {', '.join(self.regressions) or 'none'}",
             f"* hit rates: {rates or 'none scored'}",
+            f"* Brier scores: {errors or 'none scored'}",
             f"* tried: {', '.join(f'{b} {d} {n}' for b, d, n in self.tally) or 'nothing'}",
             f"* neglected buckets: {', '.join(self.neglected) or 'none'}",
             f"* ships in a row in one bucket: {', '.join(f'{b} {n}' for b, n in self.streaks) or 'no streak'}",
@@ -91,6 +95,7 @@ async def plan(digest: Digest, history: History, meta: MetaAgent) -> Landscape:
         forbidden_levers=history.forbidden_levers(),
         strategy_concern=history.strategy_concern,
         streaks=history.streaks(),
+        brier_scores=tuple(sorted((b, score.brier) for b, score in history.prediction_scores().items())),
     )
     chosen = await meta.prioritize(landscape)
     return replace(landscape, regions=tuple(regions[c] for c in chosen if c in regions))

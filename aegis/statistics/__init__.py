@@ -23,6 +23,7 @@ from aegis.statistics.intervals import (
     hierarchical,
     paired_difference,
     pass_at_k,
+    unpaired_difference,
     wilson,
 )
 from aegis.statistics.ledger import Elond, Ledger, LedgerSpent, Spending
@@ -52,5 +53,6 @@ __all__ = [
     "hierarchical",
     "paired_difference",
     "pass_at_k",
+    "unpaired_difference",
     "wilson",
 ]

@@ -99,6 +99,16 @@ def paired_difference(a_by_task: ByTask, b_by_task: ByTask, seed: int) -> Interv
     return _percentile(float(differences.mean()), _resampled_means(differences, seed), len(differences))
 
 
+def unpaired_difference(a_by_task: ByTask, b_by_task: ByTask, seed: int) -> Interval:
+    """Mean of b − mean of a, over tasks of their own; each side's tasks are drawn anew in the bootstrap."""
+    means, rows = [], []
+    for side, values in enumerate((a_by_task, b_by_task)):
+        tasks = _task_means(values)
+        means.append(float(tasks.mean()))
+        rows.append(_resampled_means(tasks, 2 * seed + side))
+    return _percentile(means[1] - means[0], rows[1] - rows[0], len(a_by_task) + len(b_by_task))
+
+
 def hierarchical(values_by_seed: Sequence[ByTask], seed: int) -> Interval:
     """Mean over seeds of the mean over tasks; the bootstrap draws seeds, then tasks within each.
 

@@ -9,10 +9,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from aegis.record import CurvePoint, Generation, Scoreboard, SplitScores
+from aegis.record import CurvePoint, FrontierPoint, Generation, Milestone, Scoreboard, SplitScores
 from aegis.statistics import Interval
 from aegis.views.markup import Html, join, tag
-from aegis.views.notation import bounds, percent
+from aegis.views.notation import bounds, count, percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +140,50 @@ def _series(at: Sequence[tuple[float, Interval | None]], y: Scale, class_: str, 
         parts.append(_line(x, y(interval.lo), x, y(interval.hi), f"whisker {class_}"))
         parts.append(_dot(x, y(interval.mean), 4.0, class_, f"{name} {percent(interval)} ({bounds(interval)})"))
     return parts
+
+
+def best_for_their_price(points: Sequence[FrontierPoint]) -> list[FrontierPoint]:
+    """The points that no other one beats in both rate and tokens, cheapest first."""
+    best: list[FrontierPoint] = []
+    for point in sorted(points, key=lambda p: (p.tokens, -p.rate)):
+        if not best or point.rate > best[-1].rate:
+            best.append(point)
+    return best
+
+
+def frontier(points: Sequence[FrontierPoint]) -> Html:
+    """Pass rate over tokens per attempt: generations joined where none is better for less, bought gains hollow."""
+    width, height = 920.0, 340.0
+    lo = math.floor(min(p.rate for p in points) * 10) / 10
+    hi = max(math.ceil(max(p.rate for p in points) * 10) / 10, lo + 0.1)
+    y = Scale(lo, hi, height - 52, 22)
+    step = _round_step(max(p.tokens for p in points) / 6)
+    x = Scale(0.0, step * math.ceil(max(p.tokens for p in points) * 1.08 / step), 44, width - 130)
+    parts: list[Html] = [_curve_axes(y, width)]
+    for tick in range(round(x.hi / step) + 1):
+        parts.append(_label(count(tick * step), x(tick * step), height - 30))
+    parts.append(_label("tokens per attempt", (44 + width - 130) / 2, height - 8))
+    generations = [p for p in points if p.kind is Milestone.GENERATION]
+    leading = best_for_their_price(generations)
+    path = " ".join(f"{x(p.tokens):.1f},{y(p.rate):.1f}" for p in leading)
+    parts += [tag("polyline", points=path, class_="series final")] if len(leading) > 1 else []
+    at = {p.harness: p for p in generations}
+    for point in points:
+        here, bought = (x(point.tokens), y(point.rate)), point.kind is Milestone.BUDGET
+        if bought and point.incumbent in at:
+            parent = at[point.incumbent]
+            parts.append(_line(x(parent.tokens), y(parent.rate), *here, "bought"))
+        price = f"{count(point.tokens)} tokens an attempt, {point.attempts} attempts"
+        said = f"{point.name}: {100 * point.rate:.1f} %, {price}"
+        parts.append(_dot(*here, 5.0, "bought" if bought else "final", said))
+        parts.append(_label(point.name, here[0] + 9, here[1] + 4, "" if bought else "strong", "start"))
+    return _svg(width, height, *parts, label="pass rate over tokens per attempt", fluid=True)
+
+
+def _round_step(size: float) -> float:
+    """The next of 1, 2, 5, 10, 20, … that is at least ``size``."""
+    power = 10.0 ** math.floor(math.log10(max(size, 1.0)))
+    return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= size)
 
 
 def lineage(generations: Sequence[Generation], tags: Mapping[str, str]) -> Html:

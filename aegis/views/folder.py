@@ -12,6 +12,7 @@ from aegis.record import (
     CandidateRecord,
     Curves,
     DriftRecord,
+    FrontierPoint,
     Generation,
     Record,
     RecordInvalid,
@@ -20,6 +21,7 @@ from aegis.record import (
     SealedRates,
     Summary,
 )
+from aegis.record_ablation import Ablation
 from harnessx.errors import UserError
 
 R = TypeVar("R", bound=Record)
@@ -42,6 +44,8 @@ class RunFolder:
     rounds: tuple[RoundRecord, ...]
     generations: tuple[Generation, ...]
     sealed: SealedRates | None
+    frontier: tuple[FrontierPoint, ...]
+    ablation: Ablation | None
     journal: str
     drift: tuple[DriftRecord, ...] = ()
 
@@ -67,6 +71,8 @@ class RunFolder:
             rounds=tuple({r.round: r for r in _lines(RoundRecord, path / "data/rounds.jsonl")}.values()),
             generations=tuple(_list(Generation, path / "data/generations.json")),
             sealed=_record(SealedRates, path / "data/sealed.json"),
+            frontier=tuple(_list(FrontierPoint, path / "data/frontier.json")),
+            ablation=_record(Ablation, path / "ablation/ablation.json"),
             journal=_text(path / "journal.md") or "",
             drift=tuple({d.round: d for d in _lines(DriftRecord, path / "data/drift.jsonl")}.values()),
         )

@@ -48,6 +48,13 @@ def dollars(amount: float | None) -> str:
     return "unknown" if amount is None else f"${amount:.2f}"
 
 
+def price(tokens: float | None, dollars: float | None) -> str:
+    """What one solved task costs: ``12 345 tokens``, and the money where it is known and any."""
+    if tokens is None:
+        return UNSCORED
+    return f"{count(tokens)} tokens" + (f", ${dollars:.3g}" if dollars else "")
+
+
 def duration(seconds: float) -> str:
     """Wall time: ``0.4 s``, ``12 s``, ``3 min 20 s``, ``2 h 05 min``."""
     if seconds < 10:

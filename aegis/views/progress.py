@@ -57,10 +57,10 @@ class Progress:
             self._live.stop()
             self._live = None
 
-    def stage(self, round: int, name: str) -> None:
-        """A stage begins; its rollout counts start from zero. Round 0 is what comes before the first."""
+    def stage(self, round: int | None, name: str) -> None:
+        """A stage begins (of no round: None); its rollout counts start from zero."""
         of = "" if self._rounds is None else f" of {self._rounds}"
-        self._where = f"round {round}{of} · {name}" if round else name
+        self._where = name if round is None else f"round {round}{of} · {name}"
         self._done = self._planned = self._passed = 0
         self._say(self._where)
 

@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from aegis.record import CandidateRecord, Decision, SplitScores
-from aegis.views import charts, notation, wording
+from aegis.record import CandidateRecord, Decision, Milestone, SplitScores
+from aegis.views import charts, economy, notation, wording
 from aegis.views.folder import RunFolder
 from aegis.views.markup import Html, join, tag
 
@@ -21,7 +21,10 @@ def render(run_dir: Path | str) -> str:
         UserError: not a run folder, or a record in it cannot be read.
     """
     run = RunFolder.read(run_dir)
-    sections = (_header, _headline, _curve, _edits, _drift, _lineage, _grid, _cost, _rounds, _limits, _provenance)
+    sections = (
+        _header, _headline, _prices, _curve, _frontier, _edits, _drift, _ablation, _lineage, _grid, _cost, _rounds,
+        _limits, _provenance,
+    )  # fmt: skip
     body = tag("main", *(section(run) for section in sections))
     head = tag(
         "head",
@@ -105,6 +108,46 @@ def _split_row(name: str, scores: SplitScores) -> Html:
     )
 
 
+def _prices(run: RunFolder) -> Html | None:
+    if run.summary is None or not run.summary.costs:
+        return None
+    head = [("", ""), ("Baseline", "num"), ("Final", "num"), ("Peak", "num")]
+    known = run.summary.gaps
+    names = (*economy.HARNESSES, "gain")
+    row = tag("tr", tag("td", "Evolve − sealed"), *(economy.gap_row(known.get(name)) for name in names))
+    return _section(
+        "What a solved task costs, and what carries over",
+        _table(head, economy.price_rows(run.summary)),
+        tag("p", wording.PRICES, class_="note"),
+        _table([*head, ("Of the gain", "num")], [row]) if known else None,
+        tag("p", wording.GAPS, class_="note") if known else None,
+    )
+
+
+def _frontier(run: RunFolder) -> Html | None:
+    if not any(point.kind is Milestone.GENERATION for point in run.frontier):
+        return None
+    bought = any(point.kind is Milestone.BUDGET for point in run.frontier)
+    keys = ("generation", "bought") if bought else ("generation",)
+    said = wording.FRONTIER + (wording.BOUGHT if bought else "")
+    legend = (join(tag("span", class_=f"key {key}"), wording.KEYS[key]) for key in keys)
+    picture = tag("div", charts.frontier(run.frontier), class_="scroll", tabindex=0)
+    return _section("Accuracy and cost", tag("figure", picture, tag("figcaption", *legend, tag("br"), said)))
+
+
+def _ablation(run: RunFolder) -> Html | None:
+    if run.ablation is None:
+        return None
+    head = [("Left out", ""), ("Edit", "title"), ("Verdict", ""), ("E-value", "num"), ("Pairs", "num")]
+    said = f"{run.ablation.guarantee}. {wording.ABLATION}"
+    rows = economy.ablation_rows(run.ablation)
+    return _section(
+        "Do they still earn their place?",
+        _table([*head, ("Final − left out", "")], rows),
+        tag("p", said, class_="note"),
+    )
+
+
 def _curve(run: RunFolder) -> Html | None:
     if not run.curves.rounds:
         return None
@@ -132,9 +175,14 @@ def _edits(run: RunFolder) -> Html | None:
     shipped = [c for c in run.candidates if c.verdict is Decision.SHIP]
     rest = [c for c in run.candidates if c.verdict is not Decision.SHIP]
     return join(
-        _section("Edits that shipped", _candidates(shipped, reach)),
+        _section("Edits that shipped", _candidates(shipped, reach), *_predictions(run)),
         _section("Edits that did not ship", _candidates(rest, reach), tag("p", wording.CANDIDATES, class_="note")),
     )
+
+
+def _predictions(run: RunFolder) -> list[Html]:
+    said = wording.predictions(run.summary) if run.summary is not None else ""
+    return [tag("p", said, class_="note")] if said else []
 
 
 def _candidates(candidates: Sequence[CandidateRecord], reach: float) -> Html:
@@ -149,12 +197,13 @@ def _candidates(candidates: Sequence[CandidateRecord], reach: float) -> Html:
         ("Candidate − incumbent", ""),
         ("Model calls", "num"),
     ]
-    if any(candidate.hit_rate is not None for candidate in candidates):
+    scored = any(candidate.hit_rate is not None for candidate in candidates)
+    if scored:
         head.append(("Hit rate", "num"))
-    return _table(head, [_candidate_row(candidate, reach) for candidate in candidates])
+    return _table(head, [_candidate_row(candidate, reach, scored) for candidate in candidates])
 
 
-def _candidate_row(candidate: CandidateRecord, reach: float) -> Html:
+def _candidate_row(candidate: CandidateRecord, reach: float, scored: bool) -> Html:
     calls, verdict = candidate.calls, candidate.verdict
     made = calls.incumbent.made + calls.candidate.made
     replayed = calls.incumbent.replayed + calls.candidate.replayed
@@ -165,7 +214,13 @@ def _candidate_row(candidate: CandidateRecord, reach: float) -> Html:
     if candidate.difference is not None:
         said = f"{notation.points(candidate.difference)} ({notation.point_bounds(candidate.difference)})"
         difference = join(charts.difference_strip(candidate.difference, reach, verdict), tag("small", said))
-    hit = None if candidate.hit_rate is None else tag("td", f"{100 * candidate.hit_rate:.0f} %", class_="num")
+    rate, error = candidate.hit_rate, candidate.brier
+    hit = tag(
+        "td",
+        notation.UNSCORED if rate is None else f"{100 * rate:.0f} %",
+        tag("small", "" if error is None else f"Brier {error:.2f}"),
+        class_="num",
+    )
     return tag(
         "tr",
         tag("td", tag("code", candidate.id), tag("br"), _badge(verdict)),
@@ -175,7 +230,7 @@ def _candidate_row(candidate: CandidateRecord, reach: float) -> Html:
         _counted(candidate.pairs, f"{notation.count(candidate.diverged)} differ"),
         tag("td", difference),
         _counted(made + replayed, f"{notation.count(made)} made"),
-        hit,
+        hit if scored else None,
     )
 
 

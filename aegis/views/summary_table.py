@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aegis.record import Decision, Summary
-from aegis.views import notation, wording
+from aegis.views import economy, notation, wording
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def summary_table(summary: Summary) -> Group:
     """A rich renderable: pass rates with 95 % intervals by split, shipped edits, costs and times."""
-    from rich.console import Group
+    from rich.console import Group, RenderableType
     from rich.table import Table
     from rich.text import Text
 
@@ -29,11 +29,18 @@ def summary_table(summary: Summary) -> Group:
         cells = [f"{notation.percent(rate)}\n{notation.bounds(rate)}" for rate in rates]
         gain = f"{notation.points(split.difference)}\n{notation.point_bounds(split.difference)}"
         scores.add_row(name, *cells, gain, n, style=style)
+    price = Table(box=None, padding=(0, 2, 0, 0), title="per solved task", title_justify="left", title_style="dim")
+    price.add_column("split", no_wrap=True)
+    for name in economy.HARNESSES:
+        price.add_column(name, justify="right", no_wrap=True)
+    for name, cells in economy.prices(summary):
+        price.add_row(name, *cells)
+    spent: list[RenderableType] = [price, Text(), Text(economy.gaps(summary)), Text()] if summary.costs else []
     shipped = summary.having(Decision.SHIP)
     lines = [Text(f"{len(shipped)} of {len(summary.candidates)} edits shipped in {summary.rounds} rounds", "bold")]
     lines += [Text(f"  {c.id}  {c.title} ({', '.join(c.bucket)})") for c in shipped]
     lines += [Text(f"  R{d.round}  drift: {wording.DRIFT_ACTIONS[d.action]}: {d.reason}") for d in summary.drift]
-    return Group(scores, Text(), *lines, Text(), Text(cost(summary)), Text(times(summary), "dim"))
+    return Group(scores, Text(), *spent, *lines, Text(), Text(cost(summary)), Text(times(summary), "dim"))
 
 
 def cost(summary: Summary) -> str:

@@ -27,6 +27,8 @@ KEYS: Mapping[str, str] = {
     "validation": "validation",
     "sealed": "sealed",
     "ship": "an edit shipped",
+    "generation": "a harness of this run",
+    "bought": "a gain bought by a wider budget",
 }
 
 SPLIT_ROLES = (
@@ -50,6 +52,28 @@ DRIFT = (
     "A harness that was never confirmed is held, round by round, against the best one that was. An e-value of 20 "
     "raises the alarm, in at most 5 % of runs in which the harness is no worse; a fresh paired check then decides "
     "whether the best confirmed harness comes back."
+)
+PRICES = (
+    "Tokens of all attempts over those that passed: what one solved task costs, answers that were replayed "
+    "counted like those that were paid for. Attempts that passed stand below."
+)
+GAPS = (
+    "Evolve minus sealed, in points with 95 % intervals. The two splits have other tasks, so a harness may find "
+    "one of them easier; in the gap of the gain each task is its own control, so what is left above zero is "
+    "what the run learnt about the tasks it read and that did not carry over."
+)
+FRONTIER = (
+    "On the evolve tasks, the better the higher, the cheaper the further left. The line joins the harnesses "
+    "that none is better than for less. One that was replaced within its round was not measured and is not here."
+)
+BOUGHT = (
+    " A bought gain was turned away because it needs a wider budget: it was screened, not confirmed, and stands "
+    "where its screening puts it from its incumbent (dotted)."
+)
+ABLATION = (
+    "The final harness against itself without one edit, on fresh validation draws of their own, so the effect "
+    "is what the edit brings today, beside the others, not what it brought when it shipped. Testing stops "
+    "where the evidence suffices, which makes the effect of a proven edit look a little larger than it is."
 )
 LINEAGE = "Every harness that became the incumbent, under the one it was edited from."
 GRID = (
@@ -142,6 +166,21 @@ def _gate(summary: Summary) -> str:
             "expected to be false. The chance that one of several shipped edits is false can be higher."
         )
     return test
+
+
+def predictions(summary: Summary) -> str:
+    """How the manifests' predictions came out, by bucket; '' where none was scored."""
+    scores = [
+        f"{bucket} {100 * score.hit_rate:.0f} % and {score.brier:.2f} ({_plural(score.ships, 'edit')})"
+        for bucket, score in summary.predictions.items()
+    ]
+    if not scores:
+        return ""
+    return (
+        f"Predicted flips that came true, and their Brier score, by bucket: {', '.join(scores)}. A manifest does not "
+        "say how sure it is: its predictions are held to be as likely as those of its buckets have been so far, one "
+        "half at first. A Brier score of 0 is certain and right, 0.25 is what one half for everything gets."
+    )
 
 
 def limits(run: RunFolder) -> list[str]:

@@ -5,7 +5,8 @@ from html.parser import HTMLParser
 import pytest
 from views_run import HOSTILE, write, write_run
 
-from aegis.record import Decision, Summary
+from aegis.record import Calls, Decision, Summary, Versions
+from aegis.record_ablation import Ablation, LeftOut, Place
 from aegis.views.folder import RunFolder
 from aegis.views.report import render
 
@@ -151,6 +152,46 @@ def test_unscored_rounds_and_a_single_round_can_be_drawn(run):
     assert "nan" not in Page(render(run)).text
     rewrite(run, splits={})
     assert "there is no gain to quote" in render(run)
+
+
+def test_prices_stand_by_split_in_the_order_of_the_splits_and_gaps_below(run):
+    text = Page(render(run)).text
+    prices = text[text.index("What a solved task costs") : text.index("Learning curve")]
+    assert prices.index("Evolve20") < prices.index("Validation20") < prices.index("Sealed20")
+    assert "12\u2009500 tokens64 of 80 attempts" in prices
+    assert "Evolve − sealed+3.0−7.0 … +13.0" in prices
+    rewrite(run, costs={}, gaps={})
+    assert "What a solved task costs" not in Page(render(run)).text
+
+
+def test_the_frontier_marks_bought_gains_and_is_left_out_where_nothing_was_measured(run):
+    html = render(run)
+    assert html.count('class="bought">') == 2, "a hollow dot, and the line from its incumbent"
+    assert "C-R0-02: 62.0 %, 15\u2009300 tokens an attempt, 40 attempts" in Page(html).text
+    points = json.loads((run / "data/frontier.json").read_text())
+    write(run / "data/frontier.json", [{**points[0], "name": HOSTILE}])
+    hostile = Page(render(run))
+    assert hostile.open == []
+    assert "script" not in hostile.elements
+    (run / "data/frontier.json").unlink()
+    assert "Accuracy and cost" not in Page(render(run)).text
+
+
+def test_an_ablation_of_the_run_is_shown(run):
+    assert "earn their place" not in Page(render(run)).text
+    edits = (
+        LeftOut(("C-R0-01",), HOSTILE, "d", ("C-R3-01",), Place.EARNS, "why", 0.01, 120.0, 80, 40),
+        LeftOut(("C-R1-01",), "second", "e", (), Place.NO_LONGER, "the same"),
+    )
+    found = Ablation("f", edits, None, ("C-R1-01",), None, 0.05, 480, 0.03, "P(x) ≤ 0.05", 1, Calls(), 1, Versions("3"))
+    (run / "ablation").mkdir()
+    write(run / "ablation/ablation.json", found.to_json())
+    page = Page(render(run))
+    shown = page.text[page.text.index("Do they still earn their place?") :]
+    assert "no longer earns its place" in shown
+    assert "with C-R3-01, which does not apply without" in shown
+    assert page.open == []
+    assert "script" not in page.elements
 
 
 def test_a_fork_of_the_lineage_opens_a_second_lane(run):

@@ -17,8 +17,12 @@ from aegis.record import (
     Curves,
     Decision,
     Digests,
+    FrontierPoint,
     Generation,
+    HarnessCost,
+    Milestone,
     Prediction,
+    PredictionScore,
     RoundRecord,
     Scoreboard,
     ScoreboardRound,
@@ -80,6 +84,7 @@ REASONS = {
     Decision.UNDECIDED: ("cap of 400 pairs reached", 0.02),
     Decision.NOT_TESTED: ("the round's budget ended", 0.0),
 }
+SOLVED = (("baseline", 40), ("final", 64), ("peak", 64))
 
 
 def interval(mean: float, half: float, n: int = 40, lowest: float = 0.0) -> Interval:
@@ -111,6 +116,7 @@ def write_run(path: Path, *, seed: int = 0, rounds: int = 8, gain: float = 0.2) 
     before = {task: float(rng.random() < 0.5) for task in tasks}
     after = {task: float(rate or rng.random() < 2 * gain) for task, rate in before.items()}
     write(path / "data/sealed.json", SealedRates(before, after, after).to_json())
+    write(path / "data/frontier.json", [point.to_json() for point in frontier(generations, candidates)])
     summary = summarize(points, candidates, generations, seed, gain)
     write(path / "summary.json", summary.to_json())
     return path
@@ -189,6 +195,18 @@ def scoreboard(rng: random.Random, incumbents: dict[int, str]) -> Scoreboard:
     return Scoreboard({t: CLUSTERS[i % 6] for i, t in enumerate(tasks)}, tuple(rounds))
 
 
+def frontier(generations: list[Generation], candidates: list[CandidateRecord]) -> list[FrontierPoint]:
+    found = [
+        FrontierPoint(
+            Milestone.GENERATION, g.candidate or "H_0", g.digest, "", g.round, 0.5 + 0.04 * i, 9e3 + 900 * i, 80
+        )
+        for i, g in enumerate(generations)
+    ]
+    bought = candidates[1]
+    parent = found[0]
+    return [*found, FrontierPoint(Milestone.BUDGET, bought.id, bought.harness, parent.harness, 0, 0.62, 15_300.0, 40)]
+
+
 def summarize(
     points: list[CurvePoint],
     candidates: list[CandidateRecord],
@@ -225,4 +243,10 @@ def summarize(
         alpha=0.05,
         versions=Versions("3.11.2", {"hydra-core": "1.3.8", "rich": "14.0.0"}, None),
         stopped="8 rounds done",
+        costs={
+            split: {name: HarnessCost(80, solved, 800_000, None, 800_000 / solved, None) for name, solved in SOLVED}
+            for split in ("evolve", "sealed", "validation")
+        },
+        gaps={name: interval(0.03, 0.1, lowest=-1.0) for name in ("baseline", "final", "peak", "gain")},
+        predictions={"prompt": PredictionScore(2, 0.6, 0.24)},
     )
