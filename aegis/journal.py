@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from aegis import phrases
 from aegis.accounts import budget_points, generation_point
 from aegis.candidate import Proposal
 from aegis.evaluator import EVOLVE, Evaluation, Evaluator
-from aegis.gate.canary import CanaryReport
 from aegis.gate.gate import Ruling
 from aegis.gate.routes import RouteRuling
 from aegis.history import History, Tried
@@ -341,12 +341,12 @@ class Journal:
         if this.critique is not None:
             lines += ["## Critic", "", this.critique.to_markdown()]
         lines += ["## Gate", ""]
-        lines += [f"* {_verdict(r)}" for r in records] or ["* nothing to decide"]
-        lines += [f"* {_route(route_record(this.number, ruling, self._seed))}" for ruling in this.routes]
+        lines += [f"* {phrases.verdict(r)}" for r in records] or ["* nothing to decide"]
+        lines += [f"* {phrases.route(route_record(this.number, ruling, self._seed))}" for ruling in this.routes]
         if drift is not None:
-            lines += ["", "## Drift", "", _watched(drift)]
+            lines += ["", "## Drift", "", phrases.watched(drift)]
         if this.canary is not None:
-            lines += ["", "## Canary", "", _canary(this.canary)]
+            lines += ["", "## Canary", "", phrases.canary(this.canary)]
         lines += ["", f"The next incumbent is `{this.deploys.digest}`."]
         return "\n".join(lines) + "\n"
 
@@ -363,14 +363,14 @@ class Journal:
         lines = [f"## Round {record.round}", "", f"incumbent `{record.incumbent[:12]}`, evolve {rate}", ""]
         if record.stop:
             lines += [f"No-op: {record.stop}.", ""]
-        lines += [f"* {_verdict(r)}" for r in records] + [f"* {_route(r)}" for r in routes]
+        lines += [f"* {phrases.verdict(r)}" for r in records] + [f"* {phrases.route(r)}" for r in routes]
         scored = [c for c in self.candidates if c.round == record.round - 1 and c.hit_rate is not None]
         if scored:
-            lines += ["", *(f"* {_prediction(c)}" for c in scored)]
+            lines += ["", *(f"* {phrases.prediction(c)}" for c in scored)]
         if drift is not None:
-            lines += ["", f"Drift: {_watched(drift)}"]
+            lines += ["", f"Drift: {phrases.watched(drift)}"]
         if this.canary is not None:
-            lines += ["", f"Canary: {_canary(this.canary)}"]
+            lines += ["", f"Canary: {phrases.canary(this.canary)}"]
         if record.strategy_concern:
             lines += ["", f"Concern: {record.strategy_concern}."]
         return "\n".join(lines) + "\n"
@@ -392,23 +392,6 @@ class Journal:
         self._store.write_text(path, _dump(record.to_json()))
 
 
-def _verdict(record: CandidateRecord) -> str:
-    buckets = "+".join(record.bucket)
-    said = f"{record.id} [{buckets}] {record.title}: **{record.verdict}** by {record.check}: {record.reason}"
-    return said + _figures(record)
-
-
-def _route(record: RouteRecord) -> str:
-    where = ", ".join(f"{cluster} to {record.routes[cluster][:12]}" for cluster in record.clusters)
-    return f"routes {where}: **{record.verdict}**: {record.reason}{_figures(record)}"
-
-
-def _figures(record: CandidateRecord | RouteRecord) -> str:
-    if record.e_value is None or record.alpha is None:
-        return ""
-    return f" (E = {record.e_value:.4g} of {1 / record.alpha:.4g}; {record.diverged} of {record.pairs} diverged)"
-
-
 def route_record(number: int, ruling: RouteRuling, seed: int) -> RouteRecord:
     """A ruling on routes, as it is written down."""
     after = ruling.after
@@ -426,28 +409,6 @@ def route_record(number: int, ruling: RouteRuling, seed: int) -> RouteRecord:
         diverged=ruling.diverged,
         difference=bootstrap_mean(ruling.differences, seed) if ruling.differences else None,
         calls=ruling.calls,
-    )
-
-
-def _canary(seen: CanaryReport) -> str:
-    said = "**alarm, open evidence is discarded**" if seen.alarmed else "no alarm"
-    return f"{said}: {seen.reason}."
-
-
-def _watched(drift: DriftRecord) -> str:
-    action = drift.action.replace("_", " ")
-    drawn = f"{drift.pairs} pairs to watch" + (f" and {drift.check_pairs} to check" if drift.check_pairs else "")
-    held = f"`{drift.current[:12]}` against the best confirmed `{drift.best[:12]}`"
-    return f"**{action}**: {held}: {drift.reason} ({drawn})."
-
-
-def _prediction(record: CandidateRecord) -> str:
-    assert record.hit_rate is not None
-    assert record.forecast is not None
-    assert record.brier is not None
-    return (
-        f"{record.id} predicted flips, held to be {100 * record.forecast:.0f} % likely; "
-        f"{100 * record.hit_rate:.0f} % came true (Brier score {record.brier:.3f})"
     )
 
 

@@ -1,0 +1,50 @@
+"""How the journal words what happened, in a line of Markdown each."""
+
+from __future__ import annotations
+
+from aegis.gate.canary import CanaryReport
+from aegis.record import CandidateRecord, DriftRecord, RouteRecord
+
+
+def verdict(record: CandidateRecord) -> str:
+    """A candidate and what became of it."""
+    buckets = "+".join(record.bucket)
+    said = f"{record.id} [{buckets}] {record.title}: **{record.verdict}** by {record.check}: {record.reason}"
+    return said + _figures(record)
+
+
+def route(record: RouteRecord) -> str:
+    """A change of routes and what became of it."""
+    where = ", ".join(f"{cluster} to {record.routes[cluster][:12]}" for cluster in record.clusters)
+    return f"routes {where}: **{record.verdict}**: {record.reason}{_figures(record)}"
+
+
+def _figures(record: CandidateRecord | RouteRecord) -> str:
+    if record.e_value is None or record.alpha is None:
+        return ""
+    return f" (E = {record.e_value:.4g} of {1 / record.alpha:.4g}; {record.diverged} of {record.pairs} diverged)"
+
+
+def canary(seen: CanaryReport) -> str:
+    """What two copies of the incumbent said of the provider."""
+    said = "**alarm, open evidence is discarded**" if seen.alarmed else "no alarm"
+    return f"{said}: {seen.reason}."
+
+
+def watched(drift: DriftRecord) -> str:
+    """What drift was seen, and what was done."""
+    action = drift.action.replace("_", " ")
+    drawn = f"{drift.pairs} pairs to watch" + (f" and {drift.check_pairs} to check" if drift.check_pairs else "")
+    held = f"`{drift.current[:12]}` against the best confirmed `{drift.best[:12]}`"
+    return f"**{action}**: {held}: {drift.reason} ({drawn})."
+
+
+def prediction(record: CandidateRecord) -> str:
+    """A forecast and how it turned out."""
+    assert record.hit_rate is not None
+    assert record.forecast is not None
+    assert record.brier is not None
+    return (
+        f"{record.id} predicted flips, held to be {100 * record.forecast:.0f} % likely; "
+        f"{100 * record.hit_rate:.0f} % came true (Brier score {record.brier:.3f})"
+    )
