@@ -26,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from aegis.evaluator import EVOLVE, VALIDATION, Evaluation
-from aegis.gate.gate import Ruling
+from aegis.gate.gate import GateReport, Ruling
 from aegis.gate.routes import RouteRuling
 from aegis.journal import Journal
 from aegis.meta.base import MetaAgent
@@ -164,6 +164,9 @@ class _Isolation:
                 return
             scoped = await engine.evaluator.evaluate(parent, EVOLVE, engine.attempts)
         finding = await engine.gate.admits(candidate, scoped, anchors(this.trajectories))
+        if finding is not None:
+            reason = f"{ruling.reason}; as a fork, {finding.check}: {finding.reason}"
+            this.report = _amended(this.report, ruling, replace(ruling, reason=reason))
         if finding is not None or candidate.harness in self.pool.variants:
             return
         await self._measure(*self.pool.variants, candidate.harness)
@@ -175,8 +178,7 @@ class _Isolation:
         shipped = [r for r in routes if r.ships]
         if shipped:
             forked = _forked(replace(ruling, candidate=candidate), shipped, routes)
-            others = tuple(r for r in this.report.rulings if r is not ruling)
-            this.report = replace(this.report, rulings=(*this.report.shipped, forked, *_unshipped(others)))
+            this.report = _amended(this.report, ruling, forked)
 
     async def _admit(self, fork: HarnessConfig, helped: Sequence[str]) -> list[RouteRuling]:
         """Confirm a fork: cluster by cluster where there is room, else all at once with the weakest gone."""
@@ -235,8 +237,10 @@ def most_divided(rulings: Sequence[Ruling], clusters: Mapping[str, Sequence[str]
     return best
 
 
-def _unshipped(rulings: Sequence[Ruling]) -> tuple[Ruling, ...]:
-    return tuple(r for r in rulings if r.decision is not Decision.SHIP)
+def _amended(report: GateReport, old: Ruling, new: Ruling) -> GateReport:
+    """The report with another ruling in the place of one that did not ship; ships come first."""
+    rulings = [new if ruling is old else ruling for ruling in report.rulings]
+    return replace(report, rulings=tuple(sorted(rulings, key=lambda ruling: ruling.decision is not Decision.SHIP)))
 
 
 def _forked(ruling: Ruling, shipped: Sequence[RouteRuling], tested: Sequence[RouteRuling]) -> Ruling:

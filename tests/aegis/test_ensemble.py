@@ -126,6 +126,20 @@ async def test_a_pool_of_one_never_forks(tmp_path):
     assert not (tmp_path / "data/routes.jsonl").exists()
 
 
+async def test_a_fork_passes_every_other_check_of_the_gate(tmp_path):
+    script = proposing(["left"])
+    gate = {"approval": "deny", "risk_threshold": "prompt"}
+    bench = Bench(World(CONFLICT), tasks("ab", 15, 20), script, **gate)
+    assert (
+        await bench.run(Ensemble(2), tmp_path / "allowed", rounds=1)
+    ).final != H0  # a prompt is within the threshold
+    bench = Bench(World(CONFLICT), tasks("ab", 15, 20), script, max_token_ratio=0.5)
+    assert (await bench.run(Ensemble(2), tmp_path / "refused", rounds=1)).final == H0
+    record = json.loads((tmp_path / "refused/data/candidates.jsonl").read_text())
+    assert "; as a fork, budget: uses 1.00 times the tokens" in record["reason"]
+    assert bench.ledger.opened == 0
+
+
 NOISE = {f"noise {n}": {} for n in range(4)}
 
 
