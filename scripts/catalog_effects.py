@@ -60,9 +60,7 @@ async def measure(tasks: int, seed: int, out: Path) -> None:
             harness = variant.edit.apply(h0)
             effect = difference(baseline, await evaluator.evaluate(harness, SEALED, 1), seed)
             measured = {"baseline": baseline.mean, "effect": effect.mean, "lo": effect.lo, "hi": effect.hi}
-            rows.append(
-                {"lever": lever, "bucket": bucket, "variant": variant.title, **measured, "tasks": effect.n}
-            )
+            rows.append({"lever": lever, "bucket": bucket, "variant": variant.title, **measured, "tasks": effect.n})
             points = " ".join(f"{100 * value:+6.1f}" for value in (effect.mean, effect.lo, effect.hi))
             print(f"{points}  {bucket:9} {variant.title}", flush=True)
         rows.sort(key=lambda r: -float(str(r["effect"])))
