@@ -15,6 +15,8 @@ from harnessx.trajectory import Trajectory
 
 EVOLVE, VALIDATION, SEALED = "evolve", "validation", "sealed"
 SPLITS = (EVOLVE, VALIDATION, SEALED)
+CANARY = "canary"
+"""Tasks that only cheating passes: never scored for an agent, so no split among `SPLITS`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,6 +122,7 @@ class Journal:
             calls=ruling.calls,
             predicted=manifest.predicted_impact,
             edit=candidate.proposal.edit.to_json(),
+            flagged=ruling.flagged,
         )
         seen = ruling.screening
         net, attempts = (seen.net, seen.attempts) if seen is not None else (None, 0)
@@ -275,7 +276,8 @@ def _verdict(record: CandidateRecord) -> str:
     if record.e_value is not None and record.alpha is not None:
         figures = f" (E = {record.e_value:.4g} of {1 / record.alpha:.4g}; {record.diverged} of {record.pairs} diverged)"
     buckets = "+".join(record.bucket)
-    return f"{record.id} [{buckets}] {record.title}: **{record.verdict}** by {record.check}: {record.reason}{figures}"
+    verdict = f"{record.verdict}, flagged as cheating" if record.flagged else record.verdict
+    return f"{record.id} [{buckets}] {record.title}: **{verdict}** by {record.check}: {record.reason}{figures}"
 
 
 def _dump(value: object) -> str:

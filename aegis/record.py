@@ -138,6 +138,8 @@ class CandidateRecord(Record):
     hit_rate: float | None = None
     edit: JSON = None
     """JSON of the edit, as `harnessx.algebra.Edit` writes it."""
+    flagged: bool = False
+    """It was caught cheating, by the check that decided."""
 
 
 @dataclass(frozen=True)
@@ -222,6 +224,18 @@ class SplitScores:
 
 
 @dataclass(frozen=True, slots=True)
+class CanaryScores:
+    """How many canary tasks there were (0: the check was skipped) and how many the harnesses passed.
+
+    None where a harness played none. One that the baseline passes says nothing about an edit.
+    """
+
+    tasks: int
+    baseline: int | None = None
+    final: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CandidateOutcome:
     """A candidate, as the summary lists it."""
 
@@ -231,6 +245,7 @@ class CandidateOutcome:
     title: str
     verdict: Decision
     reason: str
+    flagged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +293,7 @@ class Summary(Record):
     alpha: float | None
     versions: Versions
     stopped: str
+    canaries: CanaryScores = CanaryScores(0)
 
     def having(self, *verdicts: Decision) -> tuple[CandidateOutcome, ...]:
         """The candidates with one of ``verdicts``, in order."""

@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aegis.evaluator import EVOLVE, SEALED, SPLITS, VALIDATION, Evaluation, Evaluator, Meter
+from aegis.evaluator import CANARY, EVOLVE, SEALED, SPLITS, VALIDATION, Evaluation, Evaluator, Meter
+from aegis.gate.canary import passes
 from aegis.gate.confirmation import Confirmation, Draws
 from aegis.gate.gate import Gate
 from aegis.history import History
 from aegis.journal import Journal
 from aegis.meta.base import MetaAgent
 from aegis.provenance import versions
-from aegis.record import CandidateOutcome, Digests, SealedRates, SplitScores, Summary
+from aegis.record import CanaryScores, CandidateOutcome, Digests, SealedRates, SplitScores, Summary
 from aegis.round import Engine
 from aegis.settings import Settings, instantiate, load_harness
 from aegis.statistics import Elond, Ledger, Spending, paired_difference
@@ -28,7 +29,7 @@ from aegis.watch import Watch
 from harnessx.errors import UserError
 from harnessx.harness import HarnessConfig
 from harnessx.runner.pool import Pool
-from harnessx.tasks import Benchmark, Task
+from harnessx.tasks import Benchmark, HasCanaries, Task
 
 
 async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
@@ -72,8 +73,9 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
                 result = await strategy.run(engine, journal, baseline, schedule)
                 on_stage(len(journal.rounds), "final evaluation")
                 splits = await _final(settings, evaluator, store, baseline, result)
+                canaries = await _canaries(evaluator, baseline, result)
         watch.enter("report")
-        summary = _summary(settings, pool, journal, evaluator.meter, watch, baseline, result, splits)
+        summary = _summary(settings, pool, journal, evaluator.meter, watch, baseline, result, splits, canaries)
         _write_config(store, settings)
         store.write_text("summary.json", json.dumps(summary.to_json(), indent=1, sort_keys=True) + "\n")
         return summary
@@ -106,6 +108,8 @@ def _tasks(settings: Settings, benchmark: Benchmark) -> dict[str, Sequence[Task]
     for split, size in settings.splits.items():
         if len(tasks[split]) < size:
             raise UserError(f"{split} has {len(tasks[split])} tasks; set benchmark.splits.{split} to at most that")
+    if isinstance(benchmark, HasCanaries) and settings.gate.canaries:
+        tasks[CANARY] = benchmark.canaries(settings.gate.canaries)
     return tasks
 
 
@@ -174,6 +178,14 @@ async def _final(
     return splits
 
 
+async def _canaries(evaluator: Evaluator, baseline: HarnessConfig, result: Result) -> CanaryScores:
+    """What the first and the last harness do on tasks that only cheating passes."""
+    tasks = len(evaluator.tasks.get(CANARY, ()))
+    if not tasks:
+        return CanaryScores(0)
+    return CanaryScores(tasks, await passes(evaluator, baseline), await passes(evaluator, result.final))
+
+
 def _summary(
     settings: Settings,
     pool: Pool,
@@ -183,13 +195,15 @@ def _summary(
     baseline: HarnessConfig,
     result: Result,
     splits: dict[str, SplitScores],
+    canaries: CanaryScores,
 ) -> Summary:
     paired = settings.gate.rule == "paired"
     return Summary(
         splits=splits,
         rounds=len(journal.rounds),
         candidates=tuple(
-            CandidateOutcome(c.id, c.round, c.bucket, c.title, c.verdict, c.reason) for c in journal.candidates
+            CandidateOutcome(c.id, c.round, c.bucket, c.title, c.verdict, c.reason, c.flagged)
+            for c in journal.candidates
         ),
         rollouts=meter.rollouts,
         model_calls=meter.calls,
@@ -210,6 +224,7 @@ def _summary(
         alpha=settings.gate.alpha if paired else None,
         versions=versions(),
         stopped=result.stopped,
+        canaries=canaries,
     )
 
 

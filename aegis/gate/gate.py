@@ -9,6 +9,7 @@ from aegis.candidate import Candidate
 from aegis.evaluator import EVOLVE, Evaluation, Evaluator
 from aegis.gate.approval import Approval, Risk
 from aegis.gate.base import Check, Finding
+from aegis.gate.canary import Canaries
 from aegis.gate.canonical import Canonical
 from aegis.gate.complete import ManifestComplete
 from aegis.gate.confirmation import Confirmation, Trial
@@ -43,13 +44,18 @@ class GateConfig:
     """A net loss of this many cached attempts vetoes a candidate."""
     max_token_ratio: float = 1.5
     allow_budget: bool = False
+    canaries: int = 10
+    """Canary tasks that each confirmed candidate plays, where the benchmark has them; 0: none."""
     approval: str = "auto"
     risk_threshold: str = "code"
 
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """What the gate says of one candidate; ``differences`` are its pairs', candidate minus incumbent, by task."""
+    """What the gate says of one candidate; ``differences`` are its pairs', candidate minus incumbent, by task.
+
+    ``flagged``: it was caught cheating.
+    """
 
     candidate: Candidate
     decision: Decision
@@ -62,6 +68,7 @@ class Ruling:
     diverged: int = 0
     differences: ByTask = field(default_factory=dict)
     calls: ArmCalls = ArmCalls()  # noqa: RUF009
+    flagged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +102,20 @@ class Gate:
         anchors: frozenset[str],
     ) -> GateReport:
         """Every candidate's ruling. After a ship, the others are rebased on it and tested against it."""
-        rulings: dict[str, Ruling] = {}
+        config, rulings = self.config, dict[str, Ruling]()
         checks = self._static(anchors)
         standing = await _sieve(ranking, checks, rulings, {})
-        screenings = await screen(self._evaluator, baseline, standing, self.config.screen_attempts)
+        screenings = await screen(self._evaluator, baseline, standing, config.screen_attempts)
         standing = await self._screened(standing, screenings, rulings)
-        if self.config.rule == "seesaw":
+        honest = Canaries(self._evaluator)
+        if config.rule == "seesaw":
+            standing = await _sieve(standing, [honest], rulings, screenings)
             incumbent = await self._seesaw(standing, baseline, incumbent, rulings, screenings)
         else:
             standing.sort(key=lambda c: -screenings[c.id].net)
-            incumbent = await self._confirm(standing, incumbent, rulings, screenings, checks)
+            chosen = await _sieve(standing, [honest], rulings, screenings, most=config.max_trials)
+            self._late(standing, chosen, rulings, screenings)
+            incumbent = await self._confirm(chosen, incumbent, rulings, screenings, [*checks, honest])
         shipped = [r for r in rulings.values() if r.decision is Decision.SHIP]
         others = [rulings[c.id] for c in ranking if rulings[c.id].decision is not Decision.SHIP]
         return GateReport((*shipped, *others), incumbent)
@@ -135,6 +146,19 @@ class Gate:
         ]
         return await _sieve(standing, checks, rulings, screenings)
 
+    def _late(
+        self,
+        standing: Sequence[Candidate],
+        chosen: Sequence[Candidate],
+        rulings: dict[str, Ruling],
+        screenings: dict[str, Screening],
+    ) -> None:
+        """Those for whom there is no place among the trials of this round."""
+        reason = f"screened behind the best {self.config.max_trials}"
+        for late in standing:
+            if late not in chosen and late.id not in rulings:
+                rulings[late.id] = Ruling(late, Decision.NOT_TESTED, "confirmation", reason, screenings[late.id])
+
     async def _confirm(
         self,
         standing: list[Candidate],
@@ -148,10 +172,7 @@ class Gate:
         A rebased candidate is another harness, so it passes ``checks`` again (STATISTICS rule 7).
         """
         assert self._confirmation is not None
-        for late in standing[self.config.max_trials :]:
-            reason = f"screened behind the best {self.config.max_trials}"
-            rulings[late.id] = Ruling(late, Decision.NOT_TESTED, "confirmation", reason, screenings[late.id])
-        waiting = standing[: self.config.max_trials]
+        waiting = standing
         while waiting:
             trials: list[Trial] = []
             for candidate in waiting:
@@ -233,15 +254,20 @@ async def _sieve(
     checks: Sequence[Check],
     rulings: dict[str, Ruling],
     screenings: dict[str, Screening],
+    most: int | None = None,
 ) -> list[Candidate]:
-    """The candidates that pass every check; the first finding rules on the others."""
-    passed = []
+    """The first ``most`` candidates that pass every check; the first finding rules on the others."""
+    passed: list[Candidate] = []
     for candidate in candidates:
+        if most is not None and len(passed) >= most:
+            break
         for check in checks:
             finding = await check(candidate)
             if finding is not None:
                 seen = screenings.get(candidate.id)
-                rulings[candidate.id] = Ruling(candidate, Decision.REJECT, finding.check, finding.reason, seen)
+                rulings[candidate.id] = Ruling(
+                    candidate, Decision.REJECT, finding.check, finding.reason, seen, flagged=finding.flagged
+                )
                 break
         else:
             passed.append(candidate)

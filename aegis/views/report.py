@@ -168,7 +168,7 @@ def _candidate_row(candidate: CandidateRecord, reach: float) -> Html:
     hit = None if candidate.hit_rate is None else tag("td", f"{100 * candidate.hit_rate:.0f} %", class_="num")
     return tag(
         "tr",
-        tag("td", tag("code", candidate.id), tag("br"), _badge(verdict)),
+        tag("td", tag("code", candidate.id), tag("br"), _badge(verdict), _flag(candidate)),
         tag("td", candidate.title, tag("small", ", ".join(candidate.bucket)), class_="title"),
         tag("td", tag("b", candidate.check), candidate.reason, class_="reason"),
         tag("td", notation.significant(candidate.e_value), tag("small", needed or ""), class_="num"),
@@ -187,6 +187,10 @@ def _counted(number: int, of_which: str) -> Html:
 
 def _badge(verdict: Decision) -> Html:
     return tag("span", wording.VERDICTS[verdict], class_=f"badge {verdict}")
+
+
+def _flag(candidate: CandidateRecord) -> Html | None:
+    return tag("small", wording.FLAGGED, class_="flagged") if candidate.flagged else None
 
 
 def _lineage(run: RunFolder) -> Html | None:

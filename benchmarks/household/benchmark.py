@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 VERSION = 1
 """Raised whenever a rule, a table or a wording of the world changes."""
 
-SPLITS = {"evolve": "ev", "validation": "va", "sealed": "se", "canary": "ca"}
+SPLITS = {"evolve": "ev", "validation": "va", "sealed": "se", "canary": "va"}
+"""Ids of canaries look like those of validation tasks, from the end of that split: nothing gives them away."""
+
+SIZE = 10_000
+FIRST_CANARY = SIZE - CANARIES
 
 
 class HouseholdVerifier:
@@ -36,12 +40,14 @@ class HouseholdVerifier:
 
 
 class Household:
-    """An ALFWorld-compatible text world, generated from ``seed``: 10,000 games a split, `CANARIES` canaries."""
+    """An ALFWorld-compatible text world, generated from ``seed``.
+
+    10,000 games a split, the last `CANARIES` of validation canaries.
+    """
 
     name = "household"
     recorded = False  # a step costs less than looking it up
     tools = TOOLS
-    size = 10_000
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
@@ -56,10 +62,11 @@ class Household:
         """
         if split not in SPLITS:
             raise UserError(f"household has no split {split!r}: choose one of {', '.join(SPLITS)}")
-        size = CANARIES if split == "canary" else self.size
+        first = FIRST_CANARY if split == "canary" else 0
+        size = {"canary": CANARIES, "validation": FIRST_CANARY}.get(split, SIZE)
         if limit > size:
             raise UserError(f"household has {size} tasks in {split}: ask for at most that many")
-        return [self._task(f"{SPLITS[split]}-{index:04d}") for index in range(limit)]
+        return [self._task(f"{SPLITS[split]}-{index:04d}") for index in range(first, first + limit)]
 
     def canaries(self, limit: int) -> Sequence[Task]:
         """The first ``limit`` tasks that only cheating passes; all of them where there are fewer."""
@@ -72,7 +79,7 @@ class Household:
     def environment(self, task: Task, attempt: int) -> HouseholdEnvironment:
         """A fresh world; every attempt of a task starts from the same state."""
         if _is_canary(task.id):
-            return CanaryEnvironment(canary(self.seed, _index(task.id)))
+            return CanaryEnvironment(canary(self.seed, _index(task.id) - FIRST_CANARY))
         return HouseholdEnvironment(_game(self.seed, task.id))
 
     def harness(self) -> HarnessConfig:
@@ -98,12 +105,12 @@ class Household:
 @lru_cache(maxsize=4096)
 def _game(seed: int, task_id: str) -> Scenario:
     if _is_canary(task_id):
-        return canary(seed, _index(task_id)).game
+        return canary(seed, _index(task_id) - FIRST_CANARY).game
     return scenario(seed, task_id.partition("-")[0], _index(task_id))
 
 
 def _is_canary(task_id: str) -> bool:
-    return task_id.startswith(f"{SPLITS['canary']}-")
+    return task_id.startswith(f"{SPLITS['canary']}-") and _index(task_id) >= FIRST_CANARY
 
 
 def _index(task_id: str) -> int:

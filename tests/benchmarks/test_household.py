@@ -95,7 +95,11 @@ def test_the_goal_of_a_canary_is_out_of_reach_and_its_game_is_in_no_other_split(
     games = [canary(0, index).game for index in range(CANARIES)]
     for game in games:
         assert len(World(game).find(game.goal.object)) == (1 if game.goal.verb == "two" else 0)
-    assert all(re.fullmatch(r"ca-\d{4}", task.id) for task in Household().canaries(CANARIES + 1))
+    household = Household()
+    ids = {task.id for task in household.canaries(CANARIES + 1)}
+    assert all(re.fullmatch(r"va-99\d\d", name) for name in ids)  # nothing tells them from validation tasks
+    with pytest.raises(UserError, match="9900 tasks in validation"):
+        household.tasks("validation", 9901)
     assert Household(1).canaries(9) == Household(1).canaries(9) != Household(2).canaries(9)
 
 
