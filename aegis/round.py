@@ -77,7 +77,7 @@ async def run_round(engine: Engine, incumbent: HarnessConfig, number: int) -> Ro
     if not this.stop:
         engine.on_stage(number, "gate")
         anchors = _anchors(this.trajectories)
-        this.report = await engine.gate.check(this.ranking, this.baseline, incumbent, anchors)
+        this.report = await engine.gate.check(this.ranking, this.baseline, incumbent, anchors, this.trajectories)
     return this
 
 

@@ -66,7 +66,7 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
                     done.check(number)
                     watch.stage(number, name)
 
-                engine = _engine(settings, evaluator, meta, history, on_stage)
+                engine = _engine(settings, evaluator, pool.benchmark, meta, history, on_stage)
                 schedule = Schedule(
                     settings.rounds, settings.patience, lambda: _spent(settings, evaluator.meter), done.rounds
                 )
@@ -114,12 +114,17 @@ def _tasks(settings: Settings, benchmark: Benchmark) -> dict[str, Sequence[Task]
 
 
 def _engine(
-    settings: Settings, evaluator: Evaluator, meta: MetaAgent, history: History, on_stage: Callable[[int, str], None]
+    settings: Settings,
+    evaluator: Evaluator,
+    benchmark: Benchmark,
+    meta: MetaAgent,
+    history: History,
+    on_stage: Callable[[int, str], None],
 ) -> Engine:
     return Engine(
         evaluator,
         meta,
-        Gate(settings.gate, evaluator, _confirmation(settings, evaluator)),
+        Gate(settings.gate, evaluator, _confirmation(settings, evaluator), benchmark),
         history,
         settings.attempts,
         settings.candidates,

@@ -107,7 +107,8 @@ class Settings:
         whole("gate.decisions", self.decisions)
         for name in ("cap", "batch", "run_cap", "max_trials", "screen_attempts", "veto"):
             whole(f"gate.{name}", getattr(gate, name))
-        whole("gate.canaries", gate.canaries, 0)
+        for name in ("canaries", "demonstrations"):
+            whole(f"gate.{name}", getattr(gate, name), 0)
         for name in ("alpha", "mei"):
             _number(f"gate.{name}", getattr(gate, name), "between 0 and 1", lambda x: 0 < x < 1)
         for name in ("slack", "max_token_ratio", "smoke_s"):

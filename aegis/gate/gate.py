@@ -13,6 +13,7 @@ from aegis.gate.canary import Canaries
 from aegis.gate.canonical import Canonical
 from aegis.gate.complete import ManifestComplete
 from aegis.gate.confirmation import Confirmation, Trial
+from aegis.gate.leak import Corpus, LeakScan
 from aegis.gate.policy import StaticPolicy
 from aegis.gate.screen import CostMatched, Effect, Screening, screen
 from aegis.gate.seesaw import seesaw
@@ -21,6 +22,8 @@ from aegis.record import ArmCalls, Decision
 from aegis.statistics import ByTask
 from harnessx.errors import HarnessInvalid
 from harnessx.harness import HarnessConfig
+from harnessx.tasks import Benchmark, HasSecrets
+from harnessx.trajectory import Trajectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,8 @@ class GateConfig:
     """A net loss of this many cached attempts vetoes a candidate."""
     max_token_ratio: float = 1.5
     allow_budget: bool = False
+    demonstrations: int = 1
+    """Evolve tasks that the worked examples of a harness may show."""
     canaries: int = 10
     """Canary tasks that each confirmed candidate plays, where the benchmark has them; 0: none."""
     approval: str = "auto"
@@ -88,11 +93,19 @@ class Gate:
     """Checks a ranking of candidates against the incumbent.
 
     Args:
-        anchors, literals: what manifests may cite, and what evolved source may not contain.
+        benchmark: asked for what it can tell its host: the secrets and milestones of tasks.
     """
 
-    def __init__(self, config: GateConfig, evaluator: Evaluator, confirmation: Confirmation | None) -> None:
+    def __init__(
+        self,
+        config: GateConfig,
+        evaluator: Evaluator,
+        confirmation: Confirmation | None,
+        benchmark: Benchmark | None = None,
+    ) -> None:
         self.config, self._evaluator, self._confirmation = config, evaluator, confirmation
+        secrets = benchmark.secrets if isinstance(benchmark, HasSecrets) else lambda task: ()
+        self._corpus = Corpus(evaluator.tasks, secrets)
 
     async def check(
         self,
@@ -100,8 +113,13 @@ class Gate:
         baseline: Evaluation,
         incumbent: HarnessConfig,
         anchors: frozenset[str],
+        trajectories: Sequence[Trajectory] = (),
     ) -> GateReport:
-        """Every candidate's ruling. After a ship, the others are rebased on it and tested against it."""
+        """Every candidate's ruling. After a ship, the others are rebased on it and tested against it.
+
+        ``anchors`` are what manifests may cite, ``trajectories`` what the stages have read.
+        """
+        self._corpus.observe(trajectories)
         config, rulings = self.config, dict[str, Ruling]()
         checks = self._static(anchors)
         standing = await _sieve(ranking, checks, rulings, {})
@@ -127,6 +145,7 @@ class Gate:
             ManifestComplete(anchors, tasks),
             Canonical(),
             StaticPolicy(literals),
+            LeakScan(self._corpus, self.config.demonstrations),
             Smoke(self._evaluator.pool.isolation, self.config.smoke_s),
         ]
 
