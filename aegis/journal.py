@@ -123,6 +123,8 @@ class Journal:
             predicted=manifest.predicted_impact,
             edit=candidate.proposal.edit.to_json(),
             flagged=ruling.flagged,
+            costs=ruling.screening.costs if ruling.screening is not None else None,
+            wider=ruling.wider,
         )
         seen = ruling.screening
         net, attempts = (seen.net, seen.attempts) if seen is not None else (None, 0)

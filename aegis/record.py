@@ -101,6 +101,31 @@ class ArmCalls:
 
 
 @dataclass(frozen=True, slots=True)
+class CostPoint:
+    """A point for the accuracy-cost frontier: means per attempt. ``side_calls`` are those of processors.
+
+    ``dollars`` is None where any price is unknown.
+    """
+
+    attempts: int
+    accuracy: float
+    tokens: float
+    model_calls: float
+    side_calls: float
+    tool_calls: float
+    steps: float
+    dollars: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ArmCosts:
+    """Both arms on the same attempts."""
+
+    incumbent: CostPoint
+    candidate: CostPoint
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """Task ids the manifest expects to flip to solved, to solve more reliably, to be put at risk."""
 
@@ -140,6 +165,10 @@ class CandidateRecord(Record):
     """JSON of the edit, as `harnessx.algebra.Edit` writes it."""
     flagged: bool = False
     """It was caught cheating, by the check that decided."""
+    costs: ArmCosts | None = None
+    """Accuracy and cost on the screened attempts of the evolve split."""
+    wider: tuple[str, ...] = ()
+    """The budgets that it widens beyond what is matched, whether or not that was allowed."""
 
 
 @dataclass(frozen=True)

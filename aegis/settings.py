@@ -111,7 +111,7 @@ class Settings:
             whole(f"gate.{name}", getattr(gate, name), 0)
         for name in ("alpha", "mei"):
             _number(f"gate.{name}", getattr(gate, name), "between 0 and 1", lambda x: 0 < x < 1)
-        for name in ("slack", "max_token_ratio", "smoke_s"):
+        for name in ("slack", "max_token_ratio", "max_call_ratio", "smoke_s"):
             _number(f"gate.{name}", getattr(gate, name), "above 0", lambda x: x > 0)
         _number("actionability", self.actionability, "between 0 and 1, both included", lambda x: 0 <= x <= 1)
         for name in Budget.__dataclass_fields__:

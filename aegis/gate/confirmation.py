@@ -49,6 +49,7 @@ class Trial:
     differences: dict[str, list[float]] = field(default_factory=dict)
     diverged: int = 0
     calls: ArmCalls = field(default_factory=ArmCalls)
+    results: list[tuple[RolloutResult, RolloutResult]] = field(default_factory=list)
 
     @property
     def pairs(self) -> int:
@@ -62,6 +63,7 @@ class Trial:
 
     def score(self, incumbent: RolloutResult, candidate: RolloutResult) -> None:
         """One pair, in draw order."""
+        self.results.append((incumbent, candidate))
         self.diverged += incumbent.requests != candidate.requests
         self.calls = ArmCalls(_plus(self.calls.incumbent, incumbent), _plus(self.calls.candidate, candidate))
         passed = [None if r.missing else r.passed for r in (incumbent, candidate)]

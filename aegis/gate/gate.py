@@ -13,9 +13,10 @@ from aegis.gate.canary import Canaries
 from aegis.gate.canonical import Canonical
 from aegis.gate.complete import ManifestComplete
 from aegis.gate.confirmation import Confirmation, Trial
+from aegis.gate.cost import CostMatched, Tolerance, arm_costs, bought, widened
 from aegis.gate.leak import Corpus, LeakScan
 from aegis.gate.policy import StaticPolicy
-from aegis.gate.screen import CostMatched, Effect, Screening, screen
+from aegis.gate.screen import Effect, Screening, screen
 from aegis.gate.seesaw import seesaw
 from aegis.gate.smoke import Smoke
 from aegis.record import ArmCalls, Decision
@@ -46,6 +47,7 @@ class GateConfig:
     veto: int = 1
     """A net loss of this many cached attempts vetoes a candidate."""
     max_token_ratio: float = 1.5
+    max_call_ratio: float = 1.5
     allow_budget: bool = False
     demonstrations: int = 1
     """Evolve tasks that the worked examples of a harness may show."""
@@ -74,6 +76,7 @@ class Ruling:
     differences: ByTask = field(default_factory=dict)
     calls: ArmCalls = ArmCalls()  # noqa: RUF009
     flagged: bool = False
+    wider: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,10 @@ class Gate:
             chosen = await _sieve(standing, [honest], rulings, screenings, most=config.max_trials)
             self._late(standing, chosen, rulings, screenings)
             incumbent = await self._confirm(chosen, incumbent, rulings, screenings, [*checks, honest])
+        for ruling in rulings.values():
+            costs = ruling.screening.costs if ruling.screening is not None else None
+            wider = tuple(widened(ruling.candidate, costs, self._tolerance))
+            rulings[ruling.candidate.id] = replace(ruling, wider=wider)
         shipped = [r for r in rulings.values() if r.decision is Decision.SHIP]
         others = [rulings[c.id] for c in ranking if rulings[c.id].decision is not Decision.SHIP]
         return GateReport((*shipped, *others), incumbent)
@@ -161,7 +168,11 @@ class Gate:
         standing = [c for c in standing if screenings[c.id].attempts]
         checks: list[Check] = [
             Effect(screenings, veto=config.veto),
-            CostMatched(screenings, max_token_ratio=config.max_token_ratio, allow_budget=config.allow_budget),
+            CostMatched(
+                {name: seen.costs for name, seen in screenings.items()},
+                self._tolerance,
+                allow_budget=config.allow_budget,
+            ),
         ]
         return await _sieve(standing, checks, rulings, screenings)
 
@@ -207,7 +218,7 @@ class Gate:
                 rulings[trial.candidate.id] = self._ruling(trial, screenings)
             if shipped is None:
                 break
-            finding = await self._approve(shipped.candidate)
+            finding = self._bought(shipped) or await self._approve(shipped.candidate)
             if finding is not None:
                 rulings[shipped.candidate.id] = replace(
                     rulings[shipped.candidate.id],
@@ -236,6 +247,16 @@ class Gate:
             trial.differences,
             trial.calls,
         )
+
+    @property
+    def _tolerance(self) -> Tolerance:
+        return Tolerance(self.config.max_token_ratio, self.config.max_call_ratio)
+
+    def _bought(self, trial: Trial) -> Finding | None:
+        """Whether the pairs that confirm it cost more than is matched."""
+        costs = arm_costs(trial.results)
+        wider = widened(trial.candidate, costs, self._tolerance)
+        return bought(wider, costs, "confirming pairs") if wider and not self.config.allow_budget else None
 
     async def _approve(self, candidate: Candidate) -> Finding | None:
         return await Approval(self.config.approval, Risk[self.config.risk_threshold.upper()])(candidate)

@@ -233,6 +233,8 @@ def summarize(record: Trajectory, key: str) -> RolloutResult:
         requests=made.hexdigest(),
         error=record.error,
         wall_s=record.wall_s,
+        side_calls=sum(e.path.startswith("processor") for step in record.steps for e in step.exchanges),
+        tool_calls=sum(len(step.calls) for step in record.steps),
     )
 
 

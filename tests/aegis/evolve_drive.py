@@ -25,6 +25,7 @@ SMALL = (
     "gate.decisions=4",
     "gate.veto=6",
     "gate.max_token_ratio=3",
+    "gate.max_call_ratio=3",
     "gate.slack=99",
     "runner.lanes=1",
 )

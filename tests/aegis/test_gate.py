@@ -13,8 +13,9 @@ from aegis.candidate import Candidate, Proposal
 from aegis.evaluator import EVOLVE, VALIDATION, Evaluation
 from aegis.gate.approval import Approval, Risk, risk
 from aegis.gate.confirmation import Confirmation, Draws
+from aegis.gate.cost import wider_limits
 from aegis.gate.gate import Gate, GateConfig, Ruling
-from aegis.gate.screen import Screening, wider_limits
+from aegis.gate.screen import Screening
 from aegis.gate.seesaw import seesaw
 from aegis.gate.smoke import Smoke
 from aegis.gate.source import MAX_SOURCE, findings_in
@@ -314,7 +315,7 @@ async def test_of_two_that_would_ship_at_one_pair_the_second_is_tested_against_t
     first, second = candidate(REMIND), candidate(insert("CurrentState"))
     second = replace(second, proposal=replace(second.proposal, manifest=replace(second.proposal.manifest,
                                                                                candidate_id="C-R1-02")))  # fmt: skip
-    seen = {c.id: Screening(c.id, 1, 1, (), (), (), 0, 1.0) for c in (first, second)}
+    seen = {c.id: Screening(c.id, 1, 1, (), (), (), 0) for c in (first, second)}
     rulings: dict[str, Ruling] = {}
     gate = Gate(GateConfig(), world, confirmation)
     incumbent = await gate._confirm([first, second], HarnessConfig(), rulings, seen, [])
