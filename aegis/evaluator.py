@@ -144,6 +144,12 @@ class Evaluator:
         trajectories = [Trajectory.from_jsonl(arms[0][1] or "") for arms in records]
         return Evaluation(harness.digest, EVOLVE, results), trajectories
 
+    async def trajectories(self, jobs: Sequence[Job]) -> list[Trajectory]:
+        """The trajectories of single-arm jobs, as far as the runner records them."""
+        records = await self.pool.run_recorded(jobs, self._watched(len(jobs)))
+        self.meter.count(arms[0][0] for arms in records)
+        return [Trajectory.from_jsonl(text) for arms in records for _, text in arms if text]
+
     async def run(self, jobs: Sequence[Job]) -> list[list[RolloutResult]]:
         """Run jobs as given; results in the same order, metered in that order."""
         arms = await self.pool.run(jobs, self._watched(sum(len(job.arms) for job in jobs)))

@@ -14,6 +14,7 @@ from aegis.gate.canonical import Canonical
 from aegis.gate.complete import ManifestComplete
 from aegis.gate.confirmation import Confirmation, Trial
 from aegis.gate.cost import CostMatched, Tolerance, arm_costs, bought, widened
+from aegis.gate.evidence import EvidenceKept
 from aegis.gate.leak import Corpus, LeakScan
 from aegis.gate.policy import StaticPolicy
 from aegis.gate.screen import Effect, Screening, screen
@@ -107,6 +108,7 @@ class Gate:
         benchmark: Benchmark | None = None,
     ) -> None:
         self.config, self._evaluator, self._confirmation = config, evaluator, confirmation
+        self._benchmark = benchmark
         secrets = benchmark.secrets if isinstance(benchmark, HasSecrets) else lambda task: ()
         self._corpus = Corpus(evaluator.tasks, secrets)
 
@@ -128,6 +130,8 @@ class Gate:
         standing = await _sieve(ranking, checks, rulings, {})
         screenings = await screen(self._evaluator, baseline, standing, config.screen_attempts)
         standing = await self._screened(standing, screenings, rulings)
+        kept = EvidenceKept(screenings, self._evaluator, trajectories, config.screen_attempts, self._benchmark)
+        standing = await _sieve(standing, [kept], rulings, screenings)
         honest = Canaries(self._evaluator)
         if config.rule == "seesaw":
             standing = await _sieve(standing, [honest], rulings, screenings)
