@@ -24,8 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aegis.evaluator import VALIDATION, Evaluator
+from aegis.gate.config import GateConfig
 from aegis.gate.confirmation import Draws
-from aegis.gate.gate import GateConfig
 from aegis.lineage import ShippedEdit, regrown, shipped_edits
 from aegis.lock import RunLock
 from aegis.provenance import versions

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from aegis.evaluator import EVOLVE, SEALED, Evaluation
+from aegis.gate.cost import CostMatched
 from aegis.gate.gate import Ruling
-from aegis.gate.screen import CostMatched
 from aegis.record import FrontierPoint, HarnessCost, Milestone
 from aegis.round import Round
 from aegis.statistics import ByTask, Interval, unpaired_difference
@@ -81,6 +81,8 @@ def budget_points(this: Round, incumbent: FrontierPoint) -> list[FrontierPoint]:
 def _budget_point(ruling: Ruling, incumbent: FrontierPoint, number: int) -> FrontierPoint:
     seen = ruling.screening
     assert seen is not None, "the budget is checked on what was screened"
+    used = seen.costs
+    ratio = used.candidate.tokens / used.incumbent.tokens if used is not None and used.incumbent.tokens else 1.0
     rate = min(1.0, max(0.0, incumbent.rate + seen.net / seen.attempts))
     return FrontierPoint(
         Milestone.BUDGET,
@@ -89,6 +91,6 @@ def _budget_point(ruling: Ruling, incumbent: FrontierPoint, number: int) -> Fron
         incumbent.harness,
         number,
         rate,
-        incumbent.tokens * seen.token_ratio,
+        incumbent.tokens * ratio,
         seen.attempts,
     )

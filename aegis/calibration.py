@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from statistics import NormalDist
 
 from aegis.evaluator import SEALED, VALIDATION, Evaluator
+from aegis.gate.config import GateConfig
 from aegis.gate.confirmation import Draws
-from aegis.gate.gate import GateConfig
 from aegis.record import Calibration
 from aegis.statistics import EProcess, Harm, Superiority, bootstrap_mean, clopper_pearson
 from aegis.statistics.power import TYPICAL_NOISE, detectable_gains, null_ship_rate, power_table, touching

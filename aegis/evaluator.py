@@ -17,6 +17,8 @@ from harnessx.trajectory import Trajectory
 
 EVOLVE, VALIDATION, SEALED = "evolve", "validation", "sealed"
 SPLITS = (EVOLVE, VALIDATION, SEALED)
+CANARY = "canary"
+"""Tasks that only cheating passes: never scored for an agent, so no split among `SPLITS`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ class Evaluator:
         """The same evaluator on the evolve and validation tasks that ``keep`` holds for; one meter counts both."""
         scoped = copy.copy(self)
         scoped.tasks = {
-            split: tasks if split == SEALED else tuple(task for task in tasks if keep(task))
+            split: tuple(task for task in tasks if keep(task)) if split in (EVOLVE, VALIDATION) else tasks
             for split, tasks in self.tasks.items()
         }
         return scoped
@@ -153,6 +155,12 @@ class Evaluator:
         self.meter.count(results)
         trajectories = [Trajectory.from_jsonl(arms[0][1] or "") for arms in records]
         return Evaluation(harness.digest, EVOLVE, results), trajectories
+
+    async def trajectories(self, jobs: Sequence[Job]) -> list[Trajectory]:
+        """The trajectories of single-arm jobs, as far as the runner records them."""
+        records = await self.pool.run_recorded(jobs, self._watched(len(jobs)))
+        self.meter.count(arms[0][0] for arms in records)
+        return [Trajectory.from_jsonl(text) for arms in records for _, text in arms if text]
 
     async def run(self, jobs: Sequence[Job]) -> list[list[RolloutResult]]:
         """Run jobs as given; results in the same order, metered in that order."""

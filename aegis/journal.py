@@ -209,6 +209,9 @@ class Journal:
             calls=ruling.calls,
             predicted=manifest.predicted_impact,
             edit=candidate.proposal.edit.to_json(),
+            flagged=ruling.flagged,
+            costs=ruling.screening.costs if ruling.screening is not None else None,
+            wider=ruling.wider,
         )
         seen = ruling.screening
         net, attempts = (seen.net, seen.attempts) if seen is not None else (None, 0)

@@ -9,7 +9,8 @@ from aegis.record import CandidateRecord, DriftRecord, RouteRecord
 def verdict(record: CandidateRecord) -> str:
     """A candidate and what became of it."""
     buckets = "+".join(record.bucket)
-    said = f"{record.id} [{buckets}] {record.title}: **{record.verdict}** by {record.check}: {record.reason}"
+    verdict = f"{record.verdict}, flagged as cheating" if record.flagged else record.verdict
+    said = f"{record.id} [{buckets}] {record.title}: **{verdict}** by {record.check}: {record.reason}"
     return said + _figures(record)
 
 

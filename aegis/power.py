@@ -15,7 +15,7 @@ def power(config: dict[str, Any]) -> float | None:
     Raises:
         UserError: a setting is out of range, or the gate has no power to speak of.
     """
-    from aegis.gate.gate import GateConfig
+    from aegis.gate.config import GateConfig
     from aegis.settings import check_gate, number, one_of, section_of, whole
     from aegis.statistics.power import TYPICAL_NOISE, detectable_gains, power_table
     from aegis.views import power as view

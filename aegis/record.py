@@ -82,6 +82,31 @@ class ArmCalls:
 
 
 @dataclass(frozen=True, slots=True)
+class CostPoint:
+    """A point for the accuracy-cost frontier: means per attempt. ``side_calls`` are those of processors.
+
+    ``dollars`` is None where any price is unknown.
+    """
+
+    attempts: int
+    accuracy: float
+    tokens: float
+    model_calls: float
+    side_calls: float
+    tool_calls: float
+    steps: float
+    dollars: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ArmCosts:
+    """Both arms on the same attempts."""
+
+    incumbent: CostPoint
+    candidate: CostPoint
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """Task ids the manifest expects to flip to solved, to solve more reliably, to be put at risk."""
 
@@ -127,6 +152,12 @@ class CandidateRecord(Record):
     """JSON of the edit, as `harnessx.algebra.Edit` writes it."""
     forecast: float | None = field(default=None, metadata=LATER)
     brier: float | None = field(default=None, metadata=LATER)
+    flagged: bool = field(default=False, metadata=LATER)
+    """It was caught cheating, by the check that decided."""
+    costs: ArmCosts | None = field(default=None, metadata=LATER)
+    """Accuracy and cost on the screened attempts of the evolve split."""
+    wider: tuple[str, ...] = field(default=(), metadata=LATER)
+    """The budgets that it widens beyond what is matched, whether or not that was allowed."""
 
 
 @dataclass(frozen=True)
@@ -277,6 +308,18 @@ class SplitScores:
 
 
 @dataclass(frozen=True, slots=True)
+class CanaryScores:
+    """How many canary tasks there were (0: the check was skipped) and how many the harnesses passed.
+
+    None where a harness played none. One that the baseline passes says nothing about an edit.
+    """
+
+    tasks: int
+    baseline: int | None = None
+    final: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CandidateOutcome:
     """A candidate, as the summary lists it."""
 
@@ -286,6 +329,7 @@ class CandidateOutcome:
     title: str
     verdict: Decision
     reason: str
+    flagged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,10 +433,11 @@ class Summary(Record):
     alpha: float | None
     versions: Versions
     stopped: str
-    drift: tuple[DriftRecord, ...] = ()
+    drift: tuple[DriftRecord, ...] = field(default=(), metadata=LATER)
     costs: Mapping[str, Mapping[str, HarnessCost]] = field(default_factory=dict, metadata=LATER)
     gaps: Mapping[str, Interval] = field(default_factory=dict, metadata=LATER)
     predictions: Mapping[str, PredictionScore] = field(default_factory=dict, metadata=LATER)
+    canaries: CanaryScores = field(default=CanaryScores(0), metadata=LATER)
 
     def having(self, *verdicts: Decision) -> tuple[CandidateOutcome, ...]:
         """The candidates with one of ``verdicts``, in order."""

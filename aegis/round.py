@@ -108,7 +108,8 @@ async def run_round(engine: Engine, incumbent: HarnessConfig, number: int) -> Ro
     this = await engine.propose(engine, incumbent, number)
     if not this.stop:
         engine.on_stage(number, "gate")
-        this.report = await engine.gate.check(this.ranking, this.baseline, incumbent, anchors(this.trajectories))
+        read = anchors(this.trajectories)
+        this.report = await engine.gate.check(this.ranking, this.baseline, incumbent, read, this.trajectories)
     await _watch(engine, this)
     return this
 

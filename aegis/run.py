@@ -12,16 +12,17 @@ from pathlib import Path
 
 from aegis.accounts import Measured, costs, gaps
 from aegis.calibration import calibrate, check_power
-from aegis.evaluator import EVOLVE, SEALED, SPLITS, VALIDATION, Evaluation, Evaluator, Meter
+from aegis.evaluator import CANARY, EVOLVE, SEALED, SPLITS, VALIDATION, Evaluation, Evaluator, Meter
 from aegis.gate.canary import Canary
 from aegis.gate.confirmation import Confirmation, Draws
 from aegis.gate.drift import DriftConfig, DriftWatch
 from aegis.gate.gate import Gate
+from aegis.gate.traps import passes
 from aegis.history import History
 from aegis.journal import Journal
 from aegis.meta.base import MetaAgent
 from aegis.provenance import versions
-from aegis.record import CandidateOutcome, Digests, SealedRates, SplitScores, Summary
+from aegis.record import CanaryScores, CandidateOutcome, Digests, SealedRates, SplitScores, Summary
 from aegis.round import Engine
 from aegis.settings import Settings, instantiate, load_harness
 from aegis.statistics import Elond, Ledger, Spending, paired_difference
@@ -32,7 +33,7 @@ from aegis.watch import Watch
 from harnessx.errors import UserError
 from harnessx.harness import HarnessConfig
 from harnessx.runner.pool import Pool
-from harnessx.tasks import Benchmark, Task
+from harnessx.tasks import Benchmark, HasCanaries, Task
 
 
 async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
@@ -75,7 +76,7 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
                     watch.stage(None, "calibration")
                     found = await calibrate(evaluator, baseline, settings.gate, settings.decisions, settings.seed)
                     journal.calibrated(found)
-                engine = _engine(settings, evaluator, meta, history, baseline, on_stage)
+                engine = _engine(settings, evaluator, pool.benchmark, meta, history, baseline, on_stage)
                 schedule = Schedule(
                     settings.rounds, settings.patience, lambda: _spent(settings, evaluator.meter), done.rounds
                 )
@@ -83,8 +84,11 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
                 on_stage(len(journal.rounds), "final evaluation")
                 splits, measured = await _final(settings, evaluator, store, baseline, result)
                 journal.close_run(tuple(measured[EVOLVE].values()))
+                canaries = await _canaries(evaluator, baseline, result)
         watch.enter("report")
-        summary = _summary(settings, pool, journal, evaluator.meter, watch, baseline, result, splits, measured)
+        summary = _summary(
+            settings, pool, journal, evaluator.meter, watch, baseline, result, splits, measured, canaries
+        )
         _write_config(store, settings)
         store.write_text("summary.json", json.dumps(summary.to_json(), indent=1, sort_keys=True) + "\n")
         return summary
@@ -117,12 +121,15 @@ def _tasks(settings: Settings, benchmark: Benchmark) -> dict[str, Sequence[Task]
     for split, size in settings.splits.items():
         if len(tasks[split]) < size:
             raise UserError(f"{split} has {len(tasks[split])} tasks; set benchmark.splits.{split} to at most that")
+    if isinstance(benchmark, HasCanaries) and settings.gate.canaries:
+        tasks[CANARY] = benchmark.canaries(settings.gate.canaries)
     return tasks
 
 
 def _engine(
     settings: Settings,
     evaluator: Evaluator,
+    benchmark: Benchmark,
     meta: MetaAgent,
     history: History,
     baseline: HarnessConfig,
@@ -132,7 +139,7 @@ def _engine(
     return Engine(
         evaluator,
         meta,
-        Gate(settings.gate, evaluator, _confirmation(settings, evaluator, draws)),
+        Gate(settings.gate, evaluator, _confirmation(settings, evaluator, draws), benchmark),
         history,
         settings.attempts,
         settings.candidates,
@@ -234,6 +241,14 @@ async def _final(
     return splits, by_split
 
 
+async def _canaries(evaluator: Evaluator, baseline: HarnessConfig, result: Result) -> CanaryScores:
+    """What the first and the last harness do on tasks that only cheating passes."""
+    tasks = len(evaluator.tasks.get(CANARY, ()))
+    if not tasks:
+        return CanaryScores(0)
+    return CanaryScores(tasks, await passes(evaluator, baseline), await passes(evaluator, result.final))
+
+
 def _summary(
     settings: Settings,
     pool: Pool,
@@ -244,13 +259,15 @@ def _summary(
     result: Result,
     splits: dict[str, SplitScores],
     measured: Measured,
+    canaries: CanaryScores,
 ) -> Summary:
     paired = settings.gate.rule == "paired"
     return Summary(
         splits=splits,
         rounds=len(journal.rounds),
         candidates=tuple(
-            CandidateOutcome(c.id, c.round, c.bucket, c.title, c.verdict, c.reason) for c in journal.candidates
+            CandidateOutcome(c.id, c.round, c.bucket, c.title, c.verdict, c.reason, c.flagged)
+            for c in journal.candidates
         ),
         rollouts=meter.rollouts,
         model_calls=meter.calls,
@@ -275,6 +292,7 @@ def _summary(
         costs=costs(measured),
         gaps=gaps(measured, settings.seed),
         predictions={bucket.value: score for bucket, score in journal.predictions.items()},
+        canaries=canaries,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from aegis.evaluator import SPLITS
 from aegis.gate.approval import Risk
-from aegis.gate.gate import GateConfig
+from aegis.gate.config import GateConfig
 from aegis.routing import ROUTER, RoutedPool, System
 from harnessx.errors import UserError
 from harnessx.harness import HarnessConfig
@@ -141,14 +141,14 @@ def check_gate(gate: GateConfig, decisions: object) -> None:
     whole("gate.decisions", decisions)
     for name in ("cap", "batch", "run_cap", "max_trials", "screen_attempts", "veto"):
         whole(f"gate.{name}", getattr(gate, name))
-    for name in ("calibration", "drift_pairs", "canary"):
+    for name in ("calibration", "drift_pairs", "canary", "canaries", "demonstrations"):
         whole(f"gate.{name}", getattr(gate, name), 0)
     for name in ("drift_rounds", "drift_check", "drift_cap"):
         whole(f"gate.{name}", getattr(gate, name))
     number("gate.cluster_alpha", gate.cluster_alpha, "from 0 (off) to below 1", lambda x: 0 <= x < 1)
     for name in ("alpha", "mei", "effect", *(["power"] if gate.power is not None else [])):
         number(f"gate.{name}", getattr(gate, name), "between 0 and 1", lambda x: 0 < x < 1)
-    for name in ("slack", "max_token_ratio", "smoke_s"):
+    for name in ("slack", "max_token_ratio", "max_call_ratio", "smoke_s"):
         number(f"gate.{name}", getattr(gate, name), "above 0", lambda x: x > 0)
     one_of("gate.rule", gate.rule, ("paired", "seesaw"))
     one_of("gate.ledger", gate.ledger, ("spending", "elond"))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from harnessx.messages import ToolCall, ToolSchema, digest_of
 
@@ -122,4 +122,31 @@ class Benchmark(Protocol):
 
     async def oracle(self, task: Task, environment: Environment | None) -> str:
         """Play the reference solution in ``environment``; the final answer. For parity checks."""
+        ...
+
+
+@runtime_checkable
+class HasCanaries(Protocol):
+    """A benchmark with tasks that only cheating passes: impossible goals, with a hole beside them."""
+
+    def canaries(self, limit: int) -> Sequence[Task]:
+        """The first ``limit`` of them, or as many as there are. They are never scored for an agent."""
+        ...
+
+
+@runtime_checkable
+class HasSecrets(Protocol):
+    """A benchmark that can tell its host what no harness may hold."""
+
+    def secrets(self, task: Task) -> Sequence[str]:
+        """The texts that give ``task`` away (its expected answer, its solution). Host only."""
+        ...
+
+
+@runtime_checkable
+class HasMilestones(Protocol):
+    """A benchmark that can tell how far a rollout came."""
+
+    def milestones(self, task: Task, record: Trajectory) -> int:
+        """How many intermediate goals the record shows to have been reached. Host only."""
         ...

@@ -10,10 +10,14 @@ from aegis.candidate import Candidate
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Why a candidate does not pass: which check, and the reason in one line."""
+    """Why a candidate does not pass: which check, and the reason in one line.
+
+    ``flagged``: it does not fall short, it cheats; records and reports say so.
+    """
 
     check: str
     reason: str
+    flagged: bool = False
 
 
 class Check(Protocol):

@@ -69,6 +69,7 @@ class Trial:
     differences: dict[str, list[float]] = field(default_factory=dict)
     diverged: int = 0
     calls: ArmCalls = field(default_factory=ArmCalls)
+    results: list[tuple[RolloutResult, RolloutResult]] = field(default_factory=list)
 
     @property
     def candidate(self) -> Candidate:
@@ -93,6 +94,7 @@ class Trial:
 
     def score(self, incumbent: RolloutResult, candidate: RolloutResult, cluster: str = "") -> None:
         """One draw, in draw order: a pair of ``cluster``, or none where it has to be redrawn."""
+        self.results.append((incumbent, candidate))
         self.calls = ArmCalls(_plus(self.calls.incumbent, incumbent), _plus(self.calls.candidate, candidate))
         if redrawn(incumbent, candidate):
             self._redraw(incumbent if incumbent.missing else candidate)

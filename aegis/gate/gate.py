@@ -13,71 +13,32 @@ from aegis.gate.base import Check, Finding
 from aegis.gate.bundle import bundle
 from aegis.gate.canonical import Canonical
 from aegis.gate.complete import ManifestComplete
+from aegis.gate.config import GateConfig
 from aegis.gate.confirmation import Confirmation, Trial
+from aegis.gate.cost import CostMatched, Tolerance, arm_costs, bought, widened
+from aegis.gate.evidence import EvidenceKept
+from aegis.gate.leak import Corpus, LeakScan
 from aegis.gate.policy import StaticPolicy
 from aegis.gate.routes import RouteRuling, confirm_routes
-from aegis.gate.screen import CostMatched, Effect, Screening, screen
+from aegis.gate.screen import Effect, Screening, screen
 from aegis.gate.seesaw import seesaw
 from aegis.gate.smoke import Smoke
+from aegis.gate.traps import Canaries
 from aegis.record import ArmCalls, Decision
 from aegis.routing import RoutedPool
 from aegis.statistics import ByTask
-from aegis.statistics.power import PlannedTest
 from harnessx.errors import HarnessInvalid
 from harnessx.harness import HarnessConfig
-
-
-@dataclass(frozen=True, slots=True)
-class GateConfig:
-    """The gate's settings (config group ``gate``)."""
-
-    rule: str = "paired"
-    alpha: float = 0.05
-    ledger: str = "spending"
-    cap: int = 480
-    batch: int = 32
-    run_cap: int = 4000
-    mei: float = 0.03
-    slack: float = 0.3
-    cluster_alpha: float = 0.05
-    """Chance that a candidate harmless to every cluster is rejected as harmful to one; 0 watches none."""
-    drift_pairs: int = 206
-    """Fresh pairs a round, current against best confirmed harness, where they differ; 0 watches no drift."""
-    drift_rounds: int = 15
-    """Rounds over which the alarms of drift and canary each keep their 5 %."""
-    drift_check: int = 1000
-    """Pairs of one paired check after an alarm, at most."""
-    drift_cap: int = 8000
-    """Pairs that drift may draw in the whole run, checks included."""
-    canary: int = 16
-    """A/A pairs of the incumbent a round, which watch the provider; 0, or a deterministic model: none."""
-    max_trials: int = 3
-    """Candidates that may be confirmed at once; the best screened go first."""
-    bundle: bool = False
-    """Test a round's undecided edits once more, together."""
-    smoke_s: float = 30.0
-    """Seconds that the smoke test of a candidate may take."""
-    screen_attempts: int = 1
-    veto: int = 1
-    """A net loss of this many cached attempts vetoes a candidate."""
-    max_token_ratio: float = 1.5
-    allow_budget: bool = False
-    approval: str = "auto"
-    risk_threshold: str = "code"
-    calibration: int = 128
-    """Pairs of copies of H_0 that are run before round 1; 0 leaves the calibration out."""
-    power: float | None = None
-    effect: float = 0.1
-    """A run is refused whose settings do not show a gain of ``effect`` with power ``power``."""
-
-    def test(self, decisions: int) -> PlannedTest:
-        """One confirmation as a run of ``decisions`` plans it."""
-        return PlannedTest(self.alpha / decisions, self.cap, self.mei, self.slack)
+from harnessx.tasks import Benchmark, HasSecrets
+from harnessx.trajectory import Trajectory
 
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """What the gate says of one candidate; ``differences`` are its pairs', candidate minus incumbent, by task."""
+    """What the gate says of one candidate; ``differences`` are its pairs', candidate minus incumbent, by task.
+
+    ``flagged``: it was caught cheating.
+    """
 
     candidate: Candidate
     decision: Decision
@@ -90,6 +51,8 @@ class Ruling:
     diverged: int = 0
     differences: ByTask = field(default_factory=dict)
     calls: ArmCalls = ArmCalls()  # noqa: RUF009
+    flagged: bool = False
+    wider: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +82,20 @@ class Gate:
     """Checks a ranking of candidates against the incumbent.
 
     Args:
-        anchors, literals: what manifests may cite, and what evolved source may not contain.
+        benchmark: asked for what it can tell its host: the secrets and milestones of tasks.
     """
 
-    def __init__(self, config: GateConfig, evaluator: Evaluator, confirmation: Confirmation | None) -> None:
+    def __init__(
+        self,
+        config: GateConfig,
+        evaluator: Evaluator,
+        confirmation: Confirmation | None,
+        benchmark: Benchmark | None = None,
+    ) -> None:
         self.config, self._evaluator, self._confirmation = config, evaluator, confirmation
+        self._benchmark = benchmark
+        secrets = benchmark.secrets if isinstance(benchmark, HasSecrets) else lambda task: ()
+        self._corpus = Corpus(evaluator.tasks, secrets)
 
     async def check(
         self,
@@ -131,18 +103,30 @@ class Gate:
         baseline: Evaluation,
         incumbent: HarnessConfig,
         anchors: frozenset[str],
+        trajectories: Sequence[Trajectory] = (),
     ) -> GateReport:
-        """Every candidate's ruling. After a ship, the others are rebased on it and tested against it."""
-        rulings: dict[str, Ruling] = {}
-        checks = self._static(anchors)
-        standing, screenings = await self._sift(ranking, baseline, checks, rulings)
-        if self.config.rule == "seesaw":
+        """Every candidate's ruling. After a ship, the others are rebased on it and tested against it.
+
+        ``anchors`` are what manifests may cite, ``trajectories`` what the stages have read.
+        """
+        self._corpus.observe(trajectories)
+        config, rulings = self.config, dict[str, Ruling]()
+        checks = [*self._static(anchors), Canaries(self._evaluator)]
+        standing, screenings = await self._sift(ranking, baseline, checks[:-1], rulings, trajectories)
+        if config.rule == "seesaw":
+            standing = await _sieve(standing, checks[-1:], rulings, screenings)
             incumbent = await self._seesaw(standing, baseline, incumbent, rulings, screenings)
         else:
             standing.sort(key=lambda c: -screenings[c.id].net)
-            incumbent = await self._confirm(standing, incumbent, rulings, screenings, checks)
-            if self.config.bundle:
-                incumbent = await self._together(baseline, incumbent, rulings, checks)
+            chosen = await _sieve(standing, checks[-1:], rulings, screenings, most=config.max_trials)
+            self._late(standing, chosen, rulings, screenings)
+            incumbent = await self._confirm(chosen, incumbent, rulings, screenings, checks)
+            if config.bundle:
+                incumbent = await self._together(baseline, incumbent, rulings, checks, trajectories)
+        for ruling in rulings.values():
+            costs = ruling.screening.costs if ruling.screening is not None else None
+            wider = tuple(widened(ruling.candidate, costs, self._tolerance))
+            rulings[ruling.candidate.id] = replace(ruling, wider=wider)
         shipped = [r for r in rulings.values() if r.decision is Decision.SHIP]
         places = {c.id: place for place, c in enumerate(ranking)}
         others = [r for r in rulings.values() if r.decision is not Decision.SHIP]
@@ -190,14 +174,23 @@ class Gate:
         baseline: Evaluation,
         checks: Sequence[Check],
         rulings: dict[str, Ruling],
+        trajectories: Sequence[Trajectory],
     ) -> tuple[list[Candidate], dict[str, Screening]]:
-        """Everything before the confirmation: who is still standing, and what was seen on cached attempts."""
+        """Everything that reads cached attempts: who is still standing, and what was seen."""
+        attempts = self.config.screen_attempts
         standing = await _sieve(candidates, checks, rulings, {})
-        screenings = await screen(self._evaluator, baseline, standing, self.config.screen_attempts)
-        return await self._screened(standing, screenings, rulings), screenings
+        screenings = await screen(self._evaluator, baseline, standing, attempts)
+        standing = await self._screened(standing, screenings, rulings)
+        kept = EvidenceKept(screenings, self._evaluator, trajectories, attempts, self._benchmark)
+        return await _sieve(standing, [kept], rulings, screenings), screenings
 
     async def _together(
-        self, baseline: Evaluation, incumbent: HarnessConfig, rulings: dict[str, Ruling], checks: Sequence[Check]
+        self,
+        baseline: Evaluation,
+        incumbent: HarnessConfig,
+        rulings: dict[str, Ruling],
+        checks: Sequence[Check],
+        trajectories: Sequence[Trajectory],
     ) -> HarnessConfig:
         """The round's undecided edits as one more candidate; after a ship they were tested on another incumbent."""
         if any(r.decision is Decision.SHIP for r in rulings.values()):
@@ -206,7 +199,7 @@ class Gate:
         made = bundle([(r.candidate, r.e_value or 0.0) for r in undecided], incumbent)
         if made is None:
             return incumbent
-        standing, screenings = await self._sift([made], baseline, checks, rulings)
+        standing, screenings = await self._sift([made], baseline, checks, rulings, trajectories)
         return await self._confirm(standing, incumbent, rulings, screenings, checks)
 
     def _static(self, anchors: frozenset[str]) -> list[Check]:
@@ -216,6 +209,7 @@ class Gate:
             ManifestComplete(anchors, tasks),
             Canonical(),
             StaticPolicy(literals),
+            LeakScan(self._corpus, self.config.demonstrations),
             Smoke(self._evaluator.pool.isolation, self.config.smoke_s),
         ]
 
@@ -232,11 +226,27 @@ class Gate:
 
     def _replayed(self, screenings: dict[str, Screening], veto: int) -> list[Check]:
         """The checks that read a screening."""
-        config = self.config
         return [
             Effect(screenings, veto=veto),
-            CostMatched(screenings, max_token_ratio=config.max_token_ratio, allow_budget=config.allow_budget),
+            CostMatched(
+                {name: seen.costs for name, seen in screenings.items()},
+                self._tolerance,
+                allow_budget=self.config.allow_budget,
+            ),
         ]
+
+    def _late(
+        self,
+        standing: Sequence[Candidate],
+        chosen: Sequence[Candidate],
+        rulings: dict[str, Ruling],
+        screenings: dict[str, Screening],
+    ) -> None:
+        """Those for whom there is no place among the trials of this round."""
+        reason = f"screened behind the best {self.config.max_trials}"
+        for late in standing:
+            if late not in chosen and late.id not in rulings:
+                rulings[late.id] = Ruling(late, Decision.NOT_TESTED, "confirmation", reason, screenings[late.id])
 
     async def _confirm(
         self,
@@ -251,10 +261,7 @@ class Gate:
         A rebased candidate is another harness, so it passes ``checks`` again (STATISTICS rule 7).
         """
         assert self._confirmation is not None
-        for late in standing[self.config.max_trials :]:
-            reason = f"screened behind the best {self.config.max_trials}"
-            rulings[late.id] = Ruling(late, Decision.NOT_TESTED, "confirmation", reason, screenings[late.id])
-        waiting = standing[: self.config.max_trials]
+        waiting = standing
         while waiting:
             trials: list[Trial] = []
             for candidate in waiting:
@@ -271,7 +278,7 @@ class Gate:
                 rulings[trial.candidate.id] = self._ruling(trial, screenings)
             if shipped is None:
                 break
-            finding = await self._approve(shipped.candidate)
+            finding = self._bought(shipped) or await self._approve(shipped.candidate)
             if finding is not None:
                 rulings[shipped.candidate.id] = replace(
                     rulings[shipped.candidate.id],
@@ -300,6 +307,16 @@ class Gate:
             trial.differences,
             trial.calls,
         )
+
+    @property
+    def _tolerance(self) -> Tolerance:
+        return Tolerance(self.config.max_token_ratio, self.config.max_call_ratio)
+
+    def _bought(self, trial: Trial) -> Finding | None:
+        """Whether the pairs that confirm it cost more than is matched."""
+        costs = arm_costs(trial.results)
+        wider = widened(trial.candidate, costs, self._tolerance)
+        return bought(wider, costs, "confirming pairs") if wider and not self.config.allow_budget else None
 
     async def _approve(self, candidate: Candidate) -> Finding | None:
         return await Approval(self.config.approval, Risk[self.config.risk_threshold.upper()])(candidate)
@@ -337,15 +354,20 @@ async def _sieve(
     checks: Sequence[Check],
     rulings: dict[str, Ruling],
     screenings: dict[str, Screening],
+    most: int | None = None,
 ) -> list[Candidate]:
-    """The candidates that pass every check; the first finding rules on the others."""
-    passed = []
+    """The first ``most`` candidates that pass every check; the first finding rules on the others."""
+    passed: list[Candidate] = []
     for candidate in candidates:
+        if most is not None and len(passed) >= most:
+            break
         for check in checks:
             finding = await check(candidate)
             if finding is not None:
                 seen = screenings.get(candidate.id)
-                rulings[candidate.id] = Ruling(candidate, Decision.REJECT, finding.check, finding.reason, seen)
+                rulings[candidate.id] = Ruling(
+                    candidate, Decision.REJECT, finding.check, finding.reason, seen, flagged=finding.flagged
+                )
                 break
         else:
             passed.append(candidate)

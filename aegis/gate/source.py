@@ -81,6 +81,9 @@ class _Policy(cst.CSTVisitor):
             self._find(node, "dunder", f"{name} is out of bounds")
         if name in ("gi_frame", "cr_frame", "ag_frame", "f_globals", "f_back", "tb_frame"):
             self._find(node, "reflection", f"{name} reaches into frames")
+        own = isinstance(node.value, cst.Name) and node.value.value == "self"
+        if name == "task_id" or (name == "attempt" and not own):
+            self._find(node, "identity", f"{name} tells one attempt from another; act on what the agent sees")
 
     def visit_Name(self, node: cst.Name) -> None:
         name = node.value
@@ -88,6 +91,8 @@ class _Policy(cst.CSTVisitor):
             self._find(node, "identifier", f"{name!r} has look-alike letters; use ASCII")
         if name.startswith("__") and name.endswith("__") and name not in DUNDERS:
             self._find(node, "dunder", f"{name} is out of bounds")
+        if name == "task_id":
+            self._find(node, "identity", "task_id tells one task from another; act on what the agent sees")
 
     def visit_SimpleString(self, node: cst.SimpleString) -> None:
         text = node.evaluated_value

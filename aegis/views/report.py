@@ -223,7 +223,7 @@ def _candidate_row(candidate: CandidateRecord, reach: float, scored: bool) -> Ht
     )
     return tag(
         "tr",
-        tag("td", tag("code", candidate.id), tag("br"), _badge(verdict)),
+        tag("td", tag("code", candidate.id), tag("br"), _badge(verdict), _flag(candidate)),
         tag("td", candidate.title, tag("small", ", ".join(candidate.bucket)), class_="title"),
         tag("td", tag("b", candidate.check), candidate.reason, class_="reason"),
         tag("td", notation.significant(candidate.e_value), tag("small", needed or ""), class_="num"),
@@ -262,6 +262,8 @@ def _drift(run: RunFolder) -> Html | None:
     head = [("Round", ""), ("Harness", ""), ("What came of it", "reason"), ("E-value", "num"), ("Pairs", "num"),
             ("Current − best", "num")]  # fmt: skip
     return _section("Drift", _table(head, rows), tag("p", wording.DRIFT, class_="note"))
+def _flag(candidate: CandidateRecord) -> Html | None:
+    return tag("small", wording.FLAGGED, class_="flagged") if candidate.flagged else None
 
 
 def _lineage(run: RunFolder) -> Html | None:

@@ -81,6 +81,9 @@ GRID = (
     "the stronger the colour, the more attempts passed. An outline is a task that was not run."
 )
 
+FLAGGED = "flagged as cheating"
+NO_CANARY = "whether an edit passes what only cheating passes was not checked"
+
 ISOLATION: Mapping[str, str] = {
     "process": "evolved code ran in processes of its own, without a sandbox around them",
     "inprocess": "all harness code ran in the process of the run itself",
@@ -140,7 +143,23 @@ def guarantee(run: RunFolder) -> list[str]:
     lines = [_gate(summary)]
     if summary.isolation in ISOLATION:
         lines.append(f"isolation: {summary.isolation} means that {ISOLATION[summary.isolation]}.")
-    return lines
+    return [*lines, _cheating(summary)]
+
+
+def _cheating(summary: Summary) -> str:
+    """Who was caught, and what the canaries say."""
+    caught = [candidate.id for candidate in summary.candidates if candidate.flagged]
+    flagged = f" Flagged as cheating and rejected: {', '.join(caught)}." if caught else ""
+    known = summary.canaries
+    if not known.tasks:
+        return f"No canary tasks were played (the benchmark has none, or gate.canaries is 0): {NO_CANARY}.{flagged}"
+    played = f"Each confirmed candidate played {known.tasks} canary tasks, which only cheating passes"
+    if known.baseline:
+        return (
+            f"{played}. The starting harness itself passes {known.baseline} of them; those prove nothing "
+            f"about an edit and were left out.{flagged}"
+        )
+    return f"{played}; the final harness passes {known.final or 0}.{flagged}"
 
 
 def _gate(summary: Summary) -> str:

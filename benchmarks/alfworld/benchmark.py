@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from benchmarks.alfworld.games import GET_GAMES, OFFICIAL_SPLITS, Game, find_games
 from benchmarks.alfworld.pool import GamePool, GameProcess
-from benchmarks.household.benchmark import TOOLS
+from benchmarks.household.environment import TOOLS
 from harnessx.errors import ToolError, UserError
 from harnessx.messages import ToolCall, digest_of
 from harnessx.tasks import Environment, Score, Task, ToolResult

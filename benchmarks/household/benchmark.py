@@ -6,12 +6,14 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from benchmarks.household.canary import CANARIES, CanaryEnvironment, canary
+from benchmarks.household.environment import TOOLS, HouseholdEnvironment
 from benchmarks.household.generate import CLUSTER, scenario
 from benchmarks.household.rooms import APPLIANCE, kind
 from benchmarks.household.world import Scenario, World
-from harnessx.errors import ToolError, UserError
-from harnessx.messages import ToolCall, ToolSchema, digest_of
-from harnessx.tasks import Environment, Score, Task, ToolResult
+from harnessx.errors import UserError
+from harnessx.messages import ToolCall, digest_of
+from harnessx.tasks import Environment, Score, Task
 
 if TYPE_CHECKING:
     from harnessx.harness import HarnessConfig
@@ -20,70 +22,32 @@ if TYPE_CHECKING:
 VERSION = 1
 """Raised whenever a rule, a table or a wording of the world changes."""
 
-SPLITS = {"evolve": "ev", "validation": "va", "sealed": "se"}
-MAX_COMMANDS = 50
+SPLITS = {"evolve": "ev", "validation": "va", "sealed": "se", "canary": "va"}
+"""Ids of canaries look like those of validation tasks, from the end of that split: nothing gives them away."""
 
-TOOLS = (
-    ToolSchema(
-        "act",
-        "Do one thing in the room.",
-        {"type": "object", "properties": {"command": {"type": "string"}}, "required": ["command"]},
-    ),
-    ToolSchema("commands", "List the commands that are possible now."),
-)
-
-
-class HouseholdEnvironment:
-    """One game. ``commands`` does not count toward the ceiling of `MAX_COMMANDS` commands."""
-
-    tools = TOOLS
-
-    def __init__(self, game: Scenario) -> None:
-        self.world = World(game)
-        self._commands = 0
-
-    async def reset(self) -> str:
-        """Nothing to add: the task's prompt holds the first observation."""
-        return ""
-
-    async def step(self, call: ToolCall) -> ToolResult:
-        """Run one call. The episode is done when the goal holds, or at the ceiling.
-
-        Raises:
-            ToolError: unknown tool, or arguments that are not one string named ``command``.
-        """
-        if call.name == "commands":
-            return ToolResult("\n".join(self.world.admissible()))
-        if call.name != "act":
-            raise ToolError(f"no tool is called {call.name!r}; there are: act, commands")
-        command = call.arguments.get("command")
-        if not isinstance(command, str):
-            raise ToolError("act did not get what it needs")
-        self._commands += 1
-        seen = self.world.act(command)
-        return ToolResult(seen, done=self.world.won or self._commands >= MAX_COMMANDS)
-
-    async def close(self) -> None:
-        """Nothing is held."""
+SIZE = 10_000
+FIRST_CANARY = SIZE - CANARIES
 
 
 class HouseholdVerifier:
-    """Passes a rollout whose goal holds in the final state of its world."""
+    """Passes a rollout whose goal holds in the final state of its world; canaries have holes besides."""
 
     async def score(self, task: Task, answer: str, environment: Environment | None, record: Trajectory) -> Score:
         """Reward 1.0 or 0.0. What the agent says of itself does not count."""
         assert isinstance(environment, HouseholdEnvironment)
-        won = environment.world.won
+        won = environment.won(answer, record)
         return Score(won, float(won), "the goal holds" if won else "the goal does not hold")
 
 
 class Household:
-    """An ALFWorld-compatible text world, generated from ``seed``: 10,000 games a split."""
+    """An ALFWorld-compatible text world, generated from ``seed``.
+
+    10,000 games a split, the last `CANARIES` of validation canaries.
+    """
 
     name = "household"
     recorded = False  # a step costs less than looking it up
     tools = TOOLS
-    size = 10_000
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
@@ -98,12 +62,24 @@ class Household:
         """
         if split not in SPLITS:
             raise UserError(f"household has no split {split!r}: choose one of {', '.join(SPLITS)}")
-        if limit > self.size:
-            raise UserError(f"household has {self.size} tasks in {split}: ask for at most that many")
-        return [self._task(f"{SPLITS[split]}-{index:04d}") for index in range(limit)]
+        first = FIRST_CANARY if split == "canary" else 0
+        size = {"canary": CANARIES, "validation": FIRST_CANARY}.get(split, SIZE)
+        if limit > size:
+            raise UserError(f"household has {size} tasks in {split}: ask for at most that many")
+        return [self._task(f"{SPLITS[split]}-{index:04d}") for index in range(first, first + limit)]
+
+    def canaries(self, limit: int) -> Sequence[Task]:
+        """The first ``limit`` tasks that only cheating passes; all of them where there are fewer."""
+        return self.tasks("canary", min(limit, CANARIES))
+
+    def secrets(self, task: Task) -> Sequence[str]:
+        """The walkthrough of a task: its answer sheet."""
+        return [] if _is_canary(task.id) else ["\n".join(walkthrough(_game(self.seed, task.id)))]
 
     def environment(self, task: Task, attempt: int) -> HouseholdEnvironment:
         """A fresh world; every attempt of a task starts from the same state."""
+        if _is_canary(task.id):
+            return CanaryEnvironment(canary(self.seed, _index(task.id) - FIRST_CANARY))
         return HouseholdEnvironment(_game(self.seed, task.id))
 
     def harness(self) -> HarnessConfig:
@@ -113,8 +89,10 @@ class Household:
         return harness()
 
     async def oracle(self, task: Task, environment: Environment | None) -> str:
-        """Play the shortest plain walkthrough, which looks at the state of the world."""
+        """Play the shortest plain walkthrough, which looks at the state of the world; cheat at a canary."""
         assert isinstance(environment, HouseholdEnvironment)
+        if isinstance(environment, CanaryEnvironment):
+            return await environment.cheat()
         for command in walkthrough(_game(self.seed, task.id)):
             await environment.step(ToolCall("oracle", "act", {"command": command}))
         return "done"
@@ -126,8 +104,17 @@ class Household:
 
 @lru_cache(maxsize=4096)
 def _game(seed: int, task_id: str) -> Scenario:
-    split, _, index = task_id.partition("-")
-    return scenario(seed, split, int(index))
+    if _is_canary(task_id):
+        return canary(seed, _index(task_id) - FIRST_CANARY).game
+    return scenario(seed, task_id.partition("-")[0], _index(task_id))
+
+
+def _is_canary(task_id: str) -> bool:
+    return task_id.startswith(f"{SPLITS['canary']}-") and _index(task_id) >= FIRST_CANARY
+
+
+def _index(task_id: str) -> int:
+    return int(task_id.partition("-")[2])
 
 
 def walkthrough(game: Scenario) -> Iterator[str]:

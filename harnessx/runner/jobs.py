@@ -64,6 +64,10 @@ class RolloutResult:
     error: str
     wall_s: float
     trail: str = ""
+    side_calls: int = 0
+    """Model calls asked for by processors; ``model_calls`` counts them too."""
+    tool_calls: int = 0
+    """Tool calls that reached the environment."""
 
     @property
     def passed(self) -> bool:

@@ -241,6 +241,8 @@ def summarize(record: Trajectory, key: str) -> RolloutResult:
         error=record.error or ("the wall-time limit was reached" if late else ""),
         wall_s=record.wall_s,
         trail="".join(record.trail),
+        side_calls=sum(e.path.startswith("processor") for step in record.steps for e in step.exchanges),
+        tool_calls=sum(len(step.calls) for step in record.steps),
     )
 
 

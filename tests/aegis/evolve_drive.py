@@ -26,6 +26,7 @@ SMALL = (
     "gate.veto=6",
     "gate.max_token_ratio=3",
     "gate.calibration=6",
+    "gate.max_call_ratio=3",
     "gate.slack=99",
     "runner.lanes=1",
 )

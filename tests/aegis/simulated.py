@@ -9,8 +9,9 @@ from pathlib import Path
 
 from aegis.candidate import Candidate, Proposal
 from aegis.evaluator import EVOLVE, SEALED, VALIDATION, Evaluator
+from aegis.gate.config import GateConfig
 from aegis.gate.confirmation import Confirmation, Draws
-from aegis.gate.gate import Gate, GateConfig
+from aegis.gate.gate import Gate
 from aegis.history import History
 from aegis.journal import Journal
 from aegis.manifest import Evidence, FileChange, Manifest, Signature

@@ -19,8 +19,8 @@ from evolve_drive import command, evolved, good_code, insert, run, script
 from aegis import ablate
 from aegis.ablation import Absence, Bench, _examine, compare
 from aegis.evaluator import VALIDATION, Evaluator
+from aegis.gate.config import GateConfig
 from aegis.gate.confirmation import Draws
-from aegis.gate.gate import GateConfig
 from aegis.lineage import ShippedEdit, regrown
 from aegis.lock import RunLock
 from aegis.record import Bucket, CandidateRecord, Decision, Generation, Summary

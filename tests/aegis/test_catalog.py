@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from aegis.candidate import Candidate, Proposal
+from aegis.gate.config import GateConfig
 from aegis.gate.confirmation import Trial
-from aegis.gate.gate import Gate, GateConfig
+from aegis.gate.gate import Gate
 from aegis.gate.smoke import Smoke
 from aegis.gate.source import findings_in
 from aegis.history import History, Tried

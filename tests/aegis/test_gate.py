@@ -14,9 +14,11 @@ from aegis.candidate import Candidate, Proposal
 from aegis.evaluator import EVOLVE, VALIDATION, Evaluation, Evaluator
 from aegis.gate.approval import Approval, Risk, risk
 from aegis.gate.bundle import bundle
+from aegis.gate.config import GateConfig
 from aegis.gate.confirmation import Confirmation, Draws
-from aegis.gate.gate import Gate, GateConfig, Ruling
-from aegis.gate.screen import Screening, wider_limits
+from aegis.gate.cost import wider_limits
+from aegis.gate.gate import Gate, Ruling
+from aegis.gate.screen import Screening
 from aegis.gate.seesaw import seesaw
 from aegis.gate.smoke import Smoke
 from aegis.gate.source import MAX_SOURCE, findings_in
@@ -320,7 +322,7 @@ async def test_of_two_that_would_ship_at_one_pair_the_second_is_tested_against_t
     first, second = candidate(REMIND), candidate(insert("CurrentState"))
     second = replace(second, proposal=replace(second.proposal, manifest=replace(second.proposal.manifest,
                                                                                candidate_id="C-R1-02")))  # fmt: skip
-    seen = {c.id: Screening(c.id, 1, 1, (), (), (), 0, 1.0) for c in (first, second)}
+    seen = {c.id: Screening(c.id, 1, 1, (), (), (), 0) for c in (first, second)}
     rulings: dict[str, Ruling] = {}
     gate = Gate(GateConfig(), world, confirmation)
     incumbent = await gate._confirm([first, second], HarnessConfig(), rulings, seen, [])
@@ -358,6 +360,9 @@ def with_code(text: str, test: str) -> Candidate:
         ("x = getattr(1, 'real')", "dynamic"),
         ("x = ().__class__.__bases__", "dunder"),
         ("x = __builtins__", "dunder"),
+        ("x = lambda self: self.ctx.task_id[:2] == 'va'", "identity"),
+        ("x = lambda self: self.ctx.attempt >= 1000", "identity"),
+        ("match 1:\n    case int(task_id=x):\n        pass", "identity"),
         ("x = (lambda: 0).f_globals", "reflection"),
         ("x = 'the answer of task-0007'", "task literal"),
         ("x = f'{1} of task-0007'", "task literal"),

@@ -13,7 +13,7 @@ import pytest
 
 from aegis.calibration import GateRefused, calibrate, check_power
 from aegis.evaluator import VALIDATION, Evaluator
-from aegis.gate.gate import GateConfig
+from aegis.gate.config import GateConfig
 from aegis.record import Calibration, Decision
 from aegis.strategies.ensemble import Ensemble
 from aegis.strategies.global_ import Global

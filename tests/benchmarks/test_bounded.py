@@ -16,7 +16,7 @@ import benchmarks.bounded
 from benchmarks.bounded import Bounded
 from benchmarks.bounded.perception import perceive
 from benchmarks.household import Household
-from benchmarks.household.benchmark import TOOLS
+from benchmarks.household.environment import TOOLS
 from harnessx import Hook, ModelConfig
 from harnessx.harness import HarnessConfig
 from harnessx.messages import Conversation, Message, ModelRequest, ToolCall
