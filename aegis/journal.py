@@ -80,11 +80,12 @@ class Journal:
         self._board.append(ScoreboardRound(this.number, this.incumbent.digest, this.baseline.rates))
         self._write_round(folder, this, records)
         self._entries.append(self._entry(record, records))
-        self._store.audit(
-            {"event": "round", "round": this.number, "incumbent": this.incumbent.digest, "stop": this.stop,
-             "rulings": [[r.id, r.verdict.value, r.check, r.e_value] for r in records],
-             "successor": this.successor.digest}
-        )  # fmt: skip
+        if not self._evaluator.allowance.refused:  # a round the budget cut short goes on under a larger one
+            self._store.audit(
+                {"event": "round", "round": this.number, "incumbent": this.incumbent.digest, "stop": this.stop,
+                 "rulings": [[r.id, r.verdict.value, r.check, r.e_value] for r in records],
+                 "successor": this.successor.digest}
+            )  # fmt: skip
         self.write()
 
     def _advance(self, this: Round, rulings: Sequence[Ruling]) -> None:
@@ -163,6 +164,7 @@ class Journal:
 
     def save_best(self, harness: HarnessConfig) -> None:
         """Put the current harness into ``best/``, whole; assets of an earlier one do not stay."""
+        self.best = harness
         self._save("best", harness)
         best = self._store.path / "best"
         for file in (best / "assets").rglob("*"):
@@ -253,17 +255,20 @@ class Journal:
             lines += ["", f"Concern: {record.strategy_concern}."]
         return "\n".join(lines) + "\n"
 
-    def _write_index(self) -> None:
+    def close_run(self) -> None:
+        """The index of a run whose summary is there, and whose report is next."""
+        self._write_index("[report](report.html)", "[summary](summary.json)")
+
+    def _write_index(self, *further: str) -> None:
+        """``further`` are links to what only a finished run has."""
+        journal = ["[journal](journal.md)"] if self._entries else []
         lines = ["# Run", "", "| round | incumbent | candidates | shipped |", "|---|---|---|---|"]
         lines += [
             f"| [R{r.round}](R{r.round}/decision.md) | `{r.incumbent[:12]}` | {len(r.candidates)} | "
             f"{', '.join(r.shipped) or '—'} |"
             for r in self.rounds
         ]
-        lines += [
-            "",
-            "[journal](journal.md) · [report](report.html) · [summary](summary.json) · [best](best/)",
-        ]
+        lines += ["", " · ".join([*journal, *further, "[best](best/)"])]
         self._store.write_text("INDEX.md", "\n".join(lines) + "\n")
 
     def _json(self, path: str, record: Record) -> None:

@@ -30,6 +30,9 @@ from harnessx.messages import JSON
 
 T = TypeVar("T")
 
+LATER = {"later": True}
+"""Metadata of a field that came after the first release of its schema: a record without it has the default."""
+
 
 class RecordInvalid(UserError):
     """JSON that is not the record it should be; the message names the field."""
@@ -259,7 +262,8 @@ class Summary(Record):
 
     ``splits`` has keys ``evolve``, ``validation``, ``sealed``. ``seconds`` is wall time by stage.
     ``dollars`` is None where any price is unknown. ``isolation``, ``gate`` and ``ledger`` are the names
-    of the settings; ``alpha`` is the run's error level. ``stopped`` says why the run ended.
+    of the settings; ``alpha`` is the run's error level. ``stopped`` says why the run ended. ``missing`` of the
+    rollouts could not be run; ``unscored`` says of a split without scores why it has none.
     """
 
     splits: Mapping[str, SplitScores]
@@ -278,6 +282,8 @@ class Summary(Record):
     alpha: float | None
     versions: Versions
     stopped: str
+    missing: int = field(default=0, metadata=LATER)
+    unscored: Mapping[str, str] = field(default_factory=dict, metadata=LATER)
 
     def having(self, *verdicts: Decision) -> tuple[CandidateOutcome, ...]:
         """The candidates with one of ``verdicts``, in order."""
@@ -320,11 +326,12 @@ def _decode(kind: Any, data: object, where: str) -> Any:
 def _decode_dataclass(kind: type[T], data: Mapping[str, Any], where: str) -> T:
     hints = get_type_hints(kind)
     names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
-    wrong = [f"no {name}" for name in names if name not in data]
+    later = {f.name for f in fields(kind) if f.metadata.get("later")}  # type: ignore[arg-type]
+    wrong = [f"no {name}" for name in names if name not in data and name not in later]
     wrong += [f"unknown {name}" for name in data if name not in names]
     if wrong:
         raise RecordInvalid(f"{where}: {', '.join(wrong)}; fields are {', '.join(names)}")
-    return kind(**{name: _decode(hints[name], data[name], f"{where}.{name}") for name in names})
+    return kind(**{name: _decode(hints[name], data[name], f"{where}.{name}") for name in names if name in data})
 
 
 def _brief(data: object) -> str:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aegis.evaluator import EVOLVE, SEALED, SPLITS, VALIDATION, Evaluation, Evaluator, Meter
+from aegis.allowance import BudgetSpent
+from aegis.evaluator import EVOLVE, SEALED, SPLITS, VALIDATION, Evaluation, Evaluator
 from aegis.gate.confirmation import Confirmation, Draws
 from aegis.gate.gate import Gate
 from aegis.history import History
@@ -43,9 +44,7 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
     progress = Progress(settings.rounds)
     watch = Watch(progress)
     pool = Pool(settings.pool)
-    baseline = load_harness(settings.harness, pool.benchmark)
-    if baseline.has_code and pool.isolation == "inprocess":
-        raise UserError(f"harness={settings.harness} brings code of its own, which isolation=inprocess does not run")
+    baseline = load_harness(settings.harness, pool.benchmark, pool.isolation)
     tasks = _tasks(settings, pool.benchmark)
     meta: MetaAgent = instantiate(settings.raw["meta"], "meta")
     strategy: Strategy = instantiate(settings.raw["strategy"], "strategy")
@@ -56,26 +55,31 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
         pool.attach(store)
         async with pool:
             with _draining(pool, progress):
-                evaluator = Evaluator(pool, tasks, watch)
+                evaluator = Evaluator(pool, tasks, watch, settings.budget)
+                allowance = evaluator.allowance
                 history = History()
                 journal = Journal(store, evaluator, history, settings.seed)
                 journal.begin(baseline)
 
                 def on_stage(number: int, name: str) -> None:
                     done.check(number)
+                    allowance.waived = number <= done.rounds
                     watch.stage(number, name)
 
                 engine = _engine(settings, evaluator, meta, history, on_stage)
-                schedule = Schedule(
-                    settings.rounds, settings.patience, lambda: _spent(settings, evaluator.meter), done.rounds
-                )
-                result = await strategy.run(engine, journal, baseline, schedule)
-                on_stage(len(journal.rounds), "final evaluation")
+                schedule = Schedule(settings.rounds, settings.patience, lambda: allowance.exhausted, done.rounds)
+                try:
+                    result = await strategy.run(engine, journal, baseline, schedule)
+                except BudgetSpent as spent:  # nothing more is measured, so nothing is known of a peak
+                    result = Result(journal.best, journal.best, str(spent))
+                on_stage(max(1, len(journal.rounds)), "final evaluation")
+                allowance.waived = False
                 splits = await _final(settings, evaluator, store, baseline, result)
         watch.enter("report")
-        summary = _summary(settings, pool, journal, evaluator.meter, watch, baseline, result, splits)
+        summary = _summary(settings, pool, journal, evaluator, watch, baseline, result, splits)
         _write_config(store, settings)
         store.write_text("summary.json", json.dumps(summary.to_json(), indent=1, sort_keys=True) + "\n")
+        journal.close_run()
         return summary
 
 
@@ -135,30 +139,27 @@ def _confirmation(settings: Settings, evaluator: Evaluator) -> Confirmation:
     )
 
 
-def _spent(settings: Settings, meter: Meter) -> str:
-    budget = settings.budget
-    if budget.rollouts is not None and meter.rollouts >= budget.rollouts:
-        return f"the budget of {budget.rollouts} rollouts is spent"
-    if budget.tokens is not None and meter.tokens >= budget.tokens:
-        return f"the budget of {budget.tokens} tokens is spent"
-    if budget.usd is not None and meter.dollars is not None and meter.dollars >= budget.usd:
-        return f"the budget of {budget.usd} USD is spent"
-    return ""
-
-
 async def _final(
     settings: Settings, evaluator: Evaluator, store: RunStore, baseline: HarnessConfig, result: Result
 ) -> dict[str, SplitScores]:
-    """Baseline, final and peak on every split; sealed is read here, once, after its audit entry."""
+    """Baseline, final and peak on every split; sealed is read here, once, after its audit entry.
+
+    Where the budget ends, a split has no scores: part of its tasks would be another measurement.
+    """
     harnesses = {"baseline": baseline, "final": result.final, "peak": result.peak}
-    splits = {}
+    splits: dict[str, SplitScores] = {}
     for split in SPLITS:
-        if split == SEALED:
-            store.audit({"event": "sealed", **{name: h.digest for name, h in harnesses.items()}})
         attempts = settings.attempts if split == EVOLVE else settings.sealed_attempts
-        measured: dict[str, Evaluation] = {
-            name: await evaluator.evaluate(harness, split, attempts) for name, harness in harnesses.items()
-        }
+        try:
+            evaluator.allowance.check()
+            if split == SEALED:
+                store.audit({"event": "sealed", **{name: h.digest for name, h in harnesses.items()}})
+            measured: dict[str, Evaluation] = {
+                name: await evaluator.evaluate(harness, split, attempts) for name, harness in harnesses.items()
+            }
+        except BudgetSpent:
+            splits[split] = SplitScores()
+            continue
         outcomes = {name: evaluation.outcomes for name, evaluation in measured.items()}
         shared = outcomes["baseline"].keys() & outcomes["final"].keys()
         before, after = ({t: o for t, o in outcomes[n].items() if t in shared} for n in ("baseline", "final"))
@@ -178,13 +179,15 @@ def _summary(
     settings: Settings,
     pool: Pool,
     journal: Journal,
-    meter: Meter,
+    evaluator: Evaluator,
     watch: Watch,
     baseline: HarnessConfig,
     result: Result,
     splits: dict[str, SplitScores],
 ) -> Summary:
     paired = settings.gate.rule == "paired"
+    meter = evaluator.meter
+    unscored = {name: evaluator.allowance.refused for name, split in splits.items() if split == SplitScores()}
     return Summary(
         splits=splits,
         rounds=len(journal.rounds),
@@ -202,7 +205,7 @@ def _summary(
             settings.pool.model.digest,
             baseline.digest,
             result.final.digest,
-            result.peak.digest,
+            result.peak.digest if unscored.keys() < splits.keys() else None,
         ),
         isolation=pool.isolation,
         gate=settings.gate.rule,
@@ -210,6 +213,8 @@ def _summary(
         alpha=settings.gate.alpha if paired else None,
         versions=versions(),
         stopped=result.stopped,
+        missing=meter.missing,
+        unscored=unscored,
     )
 
 

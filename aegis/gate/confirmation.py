@@ -12,8 +12,10 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from aegis.allowance import BudgetSpent
 from aegis.candidate import Candidate
 from aegis.evaluator import VALIDATION, Evaluator
+from aegis.outage import BY_CHANCE, check_some_ran
 from aegis.record import ArmCalls, Calls, Decision
 from aegis.statistics import Ledger, PairedTest, Verdict
 from harnessx.harness import HarnessConfig
@@ -99,10 +101,13 @@ class Confirmation:
         self._evaluator, self._ledger, self._draws = evaluator, ledger, draws
         self._cap, self._batch, self._run_cap = cap, batch, run_cap
         self._mei, self._slack = mei, slack
+        self._refused = ""
 
     @property
     def exhausted(self) -> str:
         """Why no further trial can begin; '' while one can."""
+        if self._refused:
+            return self._refused
         if self._ledger.remaining < 1:
             return "every planned decision is spent"
         if self._draws.taken >= self._run_cap:
@@ -114,7 +119,7 @@ class Confirmation:
         return Trial(candidate, PairedTest(self._ledger.open(), cap=self._cap, mei=self._mei, slack=self._slack))
 
     async def run(self, incumbent: HarnessConfig, trials: Sequence[Trial]) -> Trial | None:
-        """Draw and score until a trial ships (returned) or none is open.
+        """Draw and score until a trial ships (returned), none is open, or the run's budget is spent.
 
         Trials are in ranking order. A ship ends the pair: those ranked behind have not seen it, stay open, and
         may begin anew against the new incumbent, even if it would have shipped them too.
@@ -126,7 +131,14 @@ class Confirmation:
             drawn = self._draws.take(size)
             arms = (incumbent, *(t.candidate.harness for t in open_trials))
             jobs = [Job(VALIDATION, task, attempt, arms) for task, attempt in drawn]
-            for results in await self._evaluator.run(jobs):
+            try:
+                played = await self._evaluator.run(jobs)
+            except BudgetSpent as spent:
+                self._refused = str(spent)
+                return None
+            if size >= BY_CHANCE:
+                check_some_ran([results[0] for results in played], VALIDATION)
+            for results in played:
                 shipped = self._score(open_trials, results)
                 if shipped is not None:
                     self._ledger.ship()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from aegis.allowance import BudgetSpent
 from aegis.candidate import Candidate
 from aegis.evaluator import EVOLVE, Evaluation, Evaluator
 from aegis.gate.approval import Approval, Risk
@@ -98,7 +99,11 @@ class Gate:
         rulings: dict[str, Ruling] = {}
         checks = self._static(anchors)
         standing = await _sieve(ranking, checks, rulings, {})
-        screenings = await screen(self._evaluator, baseline, standing, self.config.screen_attempts)
+        try:
+            screenings = await screen(self._evaluator, baseline, standing, self.config.screen_attempts)
+        except BudgetSpent as spent:
+            rulings |= {c.id: Ruling(c, Decision.NOT_TESTED, "effect", str(spent)) for c in standing}
+            standing, screenings = [], {}
         standing = await self._screened(standing, screenings, rulings)
         if self.config.rule == "seesaw":
             incumbent = await self._seesaw(standing, baseline, incumbent, rulings, screenings)
@@ -217,7 +222,11 @@ class Gate:
                 reason = "an earlier candidate shipped"
                 rulings[candidate.id] = Ruling(candidate, Decision.NOT_TESTED, "seesaw", reason, seen)
                 continue
-            measured = await self._evaluator.evaluate(candidate.harness, EVOLVE, attempts)
+            try:
+                measured = await self._evaluator.evaluate(candidate.harness, EVOLVE, attempts)
+            except BudgetSpent as spent:
+                rulings[candidate.id] = Ruling(candidate, Decision.NOT_TESTED, "seesaw", str(spent), seen)
+                continue
             finding = seesaw(baseline, measured) or await self._approve(candidate)
             if finding is None:
                 shipped, incumbent = True, candidate.harness
