@@ -72,8 +72,8 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
                     result = await strategy.run(engine, journal, baseline, schedule)
                 except BudgetSpent as spent:  # nothing more is measured, so nothing is known of a peak
                     result = Result(journal.best, journal.best, str(spent))
-                on_stage(max(1, len(journal.rounds)), "final evaluation")
-                allowance.waived = False
+                on_stage(len(journal.rounds), "final evaluation")
+                allowance.waived = (folder / "data/sealed.json").exists()
                 splits = await _final(settings, evaluator, store, baseline, result)
         watch.enter("report")
         summary = _summary(settings, pool, journal, evaluator, watch, baseline, result, splits)
