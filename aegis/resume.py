@@ -25,14 +25,16 @@ def taken_up(config: dict[str, Any], given: Sequence[str]) -> dict[str, Any]:
     Raises:
         UserError: resume without a folder, or settings there that cannot be read.
     """
-    if config["run"]["resume"] is not True:
-        return config
-    if config["run"]["dir"] is None:
+    section = config.get("run")
+    if not isinstance(section, Mapping) or section.get("resume") is not True or "dir" not in section:
+        return config  # nothing to resume, or a mistake that the check of the settings names
+    if section["dir"] is None:
         raise UserError("run.resume=true needs the folder of the run: set run.dir=…")
     keys = [argument.lstrip("+").partition("=")[0] for argument in given]
-    if not (Path(config["run"]["dir"]) / "config.yaml").is_file() or not all(map(_changeable, keys)):
+    folder = Path(section["dir"])
+    if not (folder / "config.yaml").is_file() or not all(map(_changeable, keys)):
         return config
-    stored = {**RunFolder.read(config["run"]["dir"]).config, "run": config["run"]}
+    stored = {**RunFolder.read(folder).config, "run": section}
     for key in keys:
         _copy(key.split("."), config, stored)
     return stored
@@ -46,7 +48,7 @@ def _copy(path: Sequence[str], source: Mapping[str, Any], target: dict[str, Any]
     """Set the value at ``path`` in ``target``, without touching the mappings it shares."""
     first, *rest = path
     if rest:
-        target[first] = dict(target[first])
+        target[first] = dict(target.get(first) or {})
         _copy(rest, source[first], target[first])
     else:
         target[first] = source[first]
