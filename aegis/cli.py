@@ -18,6 +18,9 @@ OPTIONS = frozenset(
     -sc --shell-completion --experimental-rerun""".split()
 )
 
+EXAMPLES = {"task_model.main": "the model, e.g. task_model=openai/gpt-5.4-mini"}
+"""How to set what has no default, where its name alone does not say."""
+
 VALUED = frozenset("-c --cfg -p --package -i --info --experimental-rerun".split())
 """Options followed by a value."""
 
@@ -92,7 +95,7 @@ def _unresolved(error: Exception) -> str:
 
     key = getattr(error, "full_key", None)
     if isinstance(error, MissingMandatoryValue):
-        return f"{key} is not set; set {key}=…"
+        return f"{key} is not set; set {EXAMPLES.get(str(key), f'{key}=…')}"
     return f"{key}: {_first_line(error)}" if key else _first_line(error)
 
 

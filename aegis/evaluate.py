@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
-from aegis.cli import hydra_main
-from harnessx.errors import UserError
+from aegis.start import start
 
 if TYPE_CHECKING:
     from aegis.evaluator import Evaluation, Meter
@@ -16,10 +14,13 @@ if TYPE_CHECKING:
 
 def evaluate(config: dict[str, Any]) -> float | None:
     """Print the score (and the paired difference, second minus first); returns the last mean."""
+    import asyncio
+
     from aegis.evaluator import SPLITS
     from aegis.settings import one_of, whole
     from aegis.statistics import paired_difference
     from aegis.views import notation
+    from harnessx.errors import UserError
 
     names = config["harness"] if isinstance(config["harness"], list) else [config["harness"]]
     if not 1 <= len(names) <= 2:
@@ -30,7 +31,7 @@ def evaluate(config: dict[str, Any]) -> float | None:
     if config["limit"] is not None:
         whole("limit", config["limit"])
     evaluations, meter = asyncio.run(_measure(config, names))
-    seed = config["seed"]
+    seed, tasks = config["seed"], len({result.task_id for result in evaluations[0].results})
     rows: dict[str, Interval | None] = {
         f"{index + 1}. {name or 'h0'}": evaluation.interval(seed)
         for index, (name, evaluation) in enumerate(zip(names, evaluations, strict=True))
@@ -39,19 +40,25 @@ def evaluate(config: dict[str, Any]) -> float | None:
     if len(evaluations) == 2:
         first, second = (e.outcomes for e in evaluations)
         shared = first.keys() & second.keys()
-        difference = paired_difference({t: first[t] for t in shared}, {t: second[t] for t in shared}, seed)
+        before, after = ({t: outcomes[t] for t in shared} for outcomes in (first, second))
+        difference = paired_difference(before, after, seed) if shared else None
     if config["json"]:
         named = {name: _plain(i) for name, i in rows.items()}
-        print(json.dumps({"split": config["split"], "scores": named, "difference": _plain(difference),
-                          "rollouts": meter.rollouts, "tokens": meter.tokens}))  # fmt: skip
+        print(json.dumps({"benchmark": config["benchmark"]["name"], "split": config["split"], "seed": seed,
+                          "tasks": tasks, "attempts": config["attempts"], "scores": named,
+                          "difference": _plain(difference), "rollouts": meter.rollouts,
+                          "tokens": meter.tokens, "missing": meter.missing}))  # fmt: skip
     else:
+        on = f"{config['benchmark']['name']}, {config['split']} split, seed {seed}: {tasks} tasks"
+        print(f"{on}, attempts of each: {config['attempts']}")
         for name, interval in rows.items():
             print(f"{name:40} {notation.percent(interval)} {notation.bounds(interval)}")
         if difference is not None:
             print(
                 f"{'difference (2 - 1), paired':40} {notation.points(difference)} {notation.point_bounds(difference)}"
             )
-        print(f"{meter.rollouts} rollouts, {notation.count(meter.tokens)} tokens")
+        missing = f", of which {meter.missing} could not be run and count nowhere" if meter.missing else ""
+        print(f"{meter.rollouts} rollouts{missing}, {notation.count(meter.tokens)} tokens")
     last = list(rows.values())[-1]
     return last.mean if last is not None else None
 
@@ -59,10 +66,11 @@ def evaluate(config: dict[str, Any]) -> float | None:
 async def _measure(config: dict[str, Any], names: list[str | None]) -> tuple[list[Evaluation], Meter]:
     from aegis.evaluator import Evaluator
     from aegis.settings import load_system, pool_config
+    from harnessx.errors import UserError
     from harnessx.runner.pool import Pool
 
     pool = Pool(pool_config(config))
-    systems = [load_system(name, pool.benchmark) for name in names]
+    systems = [load_system(name, pool.benchmark, pool.isolation) for name in names]
     split = config["split"]
     limit = config["limit"] if config["limit"] is not None else config["benchmark"]["splits"][split]
     tasks = {split: pool.benchmark.tasks(split, limit)}
@@ -79,4 +87,4 @@ def _plain(interval: Interval | None) -> dict[str, float] | None:
 
 
 if __name__ == "__main__":
-    hydra_main("evaluate", evaluate)
+    start("evaluate", evaluate)

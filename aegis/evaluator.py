@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from aegis.allowance import Allowance, Budget
+from aegis.outage import check_some_ran
 from aegis.record import Calls
 from aegis.routing import System, serving
 from aegis.statistics import Interval, bootstrap_mean
@@ -60,7 +62,7 @@ class Meter:
 
     def __init__(self) -> None:
         self._seen: set[str] = set()
-        self.rollouts = self.passed = self.tokens = 0
+        self.rollouts = self.passed = self.tokens = self.missing = 0
         self.calls = Calls()
         self.dollars: float | None = 0.0
         """None once a rollout has no known price."""
@@ -73,6 +75,7 @@ class Meter:
             self._seen.add(result.key)
             self.rollouts += 1
             self.passed += result.passed
+            self.missing += result.missing
             self.tokens += result.tokens
             replayed = result.replayed_calls
             made = result.model_calls - replayed
@@ -118,6 +121,7 @@ class Evaluator:
     Args:
         tasks: the tasks of each split.
         watcher: told of every rollout.
+        budget: what all of it may cost; every method below raises `BudgetSpent` instead of going beyond.
     """
 
     def __init__(
@@ -125,8 +129,10 @@ class Evaluator:
         pool: Runner,
         tasks: Mapping[str, Sequence[Task]],
         watcher: Watcher | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self.pool, self.tasks, self.meter = pool, tasks, Meter()
+        self.allowance = Allowance(budget or Budget(), self.meter)
         self._watcher = watcher
 
     def within(self, keep: Callable[[Task], bool]) -> Evaluator:
@@ -143,17 +149,24 @@ class Evaluator:
         grid = self._grid(split, attempts)
         jobs = [Job(split, t, a, (serving(system, t),), keep_tape=split == EVOLVE) for t, a in grid]
         arms = await self.run(jobs)
-        return Evaluation(system.digest, split, tuple(results[0] for results in arms))
+        results = tuple(results[0] for results in arms)
+        check_some_ran(results, split)
+        return Evaluation(system.digest, split, results)
 
     async def record(self, harness: HarnessConfig, attempts: int) -> tuple[Evaluation, list[Trajectory]]:
         """The evolve split with its trajectories: what the stages read."""
         jobs = [
             Job(EVOLVE, t, a, (harness,), keep_tape=True, trajectories=True) for t, a in self._grid(EVOLVE, attempts)
         ]
-        records = await self.pool.run_recorded(jobs, self._watched(len(jobs)))
-        results = tuple(arms[0][0] for arms in records)
-        self.meter.count(results)
-        trajectories = [Trajectory.from_jsonl(arms[0][1] or "") for arms in records]
+        records: list[tuple[RolloutResult, str | None]] = []
+        on_result = self._watched(len(jobs))
+        for batch in self.allowance.slices(jobs, 1):
+            done = [arms[0] for arms in await self.pool.run_recorded(batch, on_result)]
+            self._count([result for result, _ in done])
+            records += done
+        results = tuple(result for result, _ in records)
+        check_some_ran(results, EVOLVE)
+        trajectories = [Trajectory.from_jsonl(text or "") for _, text in records]
         return Evaluation(harness.digest, EVOLVE, results), trajectories
 
     async def trajectories(self, jobs: Sequence[Job]) -> list[Trajectory]:
@@ -164,10 +177,18 @@ class Evaluator:
 
     async def run(self, jobs: Sequence[Job]) -> list[list[RolloutResult]]:
         """Run jobs as given; results in the same order, metered in that order."""
-        arms = await self.pool.run(jobs, self._watched(sum(len(job.arms) for job in jobs)))
-        for results in arms:
-            self.meter.count(results)
+        arms: list[list[RolloutResult]] = []
+        on_result = self._watched(sum(len(job.arms) for job in jobs))
+        for batch in self.allowance.slices(jobs, max((len(job.arms) for job in jobs), default=1)):
+            done = await self.pool.run(batch, on_result)
+            for results in done:
+                self._count(results)
+            arms += done
         return arms
+
+    def _count(self, results: Sequence[RolloutResult]) -> None:
+        self.meter.count(results)
+        self.allowance.priced(results)
 
     def _grid(self, split: str, attempts: int) -> list[tuple[Task, int]]:
         return [(task, attempt) for attempt in range(attempts) for task in self.tasks[split]]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aegis.cli import hydra_main
+from aegis.start import start
 
 if TYPE_CHECKING:
+    from aegis.record import Summary
     from aegis.settings import Settings
     from aegis.views.tracking import Tracking
 
@@ -21,22 +21,29 @@ PIPE_WIDTH = 120
 
 def evolve(config: dict[str, Any]) -> float | None:
     """Run one evolution; the objective of a sweep is the final harness's mean on validation."""
-    from aegis.run import run
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from aegis.resume import finished, taken_up
     from aegis.settings import Settings
     from aegis.views import report
     from aegis.views.summary_table import summary_table
-    from harnessx.runner.pool import Drained
 
+    if HydraConfig.get().mode is RunMode.RUN:
+        config = taken_up(config, HydraConfig.get().overrides.task)
     settings = Settings.of(config)
     tracking = _tracking(config["tracking"])
     folder = run_folder(config, settings)
-    try:
-        summary = asyncio.run(run(settings, folder, resume=config["run"]["resume"]))
-    except Drained:
-        print(f"stopped; to go on, give the same command with run.dir={folder} run.resume=true", file=sys.stderr)
-        sys.exit(130)
-    page = report.write(folder)
-    if tracking is not None:
+    summary = finished(settings, folder) if settings.resume else None
+    over = summary is not None
+    if summary is None:
+        summary = _run(settings, folder)
+    else:
+        print(f"{folder} is finished; nothing is left to run", file=sys.stderr)
+    page = folder / "report.html"
+    if not (over and page.exists()):
+        report.write(folder)
+    if tracking is not None and not (over and (folder / "wandb").exists()):
         from aegis.views.tracking import project
 
         problem = project(folder, tracking)
@@ -49,6 +56,27 @@ def evolve(config: dict[str, Any]) -> float | None:
     print(f"report: {page}")
     final = summary.splits["validation"].final
     return final.mean if final is not None else None
+
+
+def _run(settings: Settings, folder: Path) -> Summary:
+    """Begin the run, or go on with it; what ends it early says how to go on."""
+    import asyncio
+
+    from aegis.outage import Outage
+    from aegis.run import run
+    from harnessx.errors import UserError
+    from harnessx.runner.pool import Drained
+
+    again = f"give the same command with run.dir={folder} run.resume=true"
+    if settings.resume and not (folder / "run.db").exists():
+        print(f"{folder} holds no run yet: a new one begins", file=sys.stderr)
+    try:
+        return asyncio.run(run(settings, folder, resume=settings.resume))
+    except Drained:
+        print(f"stopped; to go on, {again}", file=sys.stderr)
+        sys.exit(130)
+    except Outage as outage:
+        raise UserError(f"{outage}; then, to go on, {again}") from outage
 
 
 def run_folder(config: Mapping[str, Any], settings: Settings) -> Path:
@@ -83,4 +111,4 @@ def _tracking(section: Mapping[str, Any]) -> Tracking | None:
 
 
 if __name__ == "__main__":
-    hydra_main("evolve", evolve)
+    start("evolve", evolve)

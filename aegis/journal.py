@@ -119,18 +119,8 @@ class Journal:
         routes = [route_record(this.number, ruling, self._seed) for ruling in this.routes]
         self._routes += routes
         self._entries.append(self._entry(this, record, records, routes, drift))
-        said: dict[str, object] = {}
-        if routes:
-            said["routes"] = [[*r.clusters, r.verdict.value, r.e_value] for r in routes]
-        if drift is not None:
-            said["drift"] = [drift.action.value, drift.best, drift.e_value, drift.reason]
-        if this.canary is not None:
-            said["canary"] = [this.canary.pairs, this.canary.missing, this.canary.e_value, this.canary.alarmed]
-        self._store.audit(
-            {"event": "round", "round": this.number, "incumbent": this.deployed.digest, "stop": this.stop,
-             "rulings": [[r.id, r.verdict.value, r.check, r.e_value] for r in records],
-             "successor": this.deploys.digest, **said}
-        )  # fmt: skip
+        if not self._evaluator.allowance.refused:  # a round the budget cut short goes on under a larger one
+            self._store.audit(self._audited(this, records, routes, drift))
         self.write()
 
     def _place(self, this: Round) -> None:
@@ -155,6 +145,24 @@ class Journal:
         for evaluation in measured:
             self._measured(len(self.rounds), evaluation)
         self.write()
+
+    @staticmethod
+    def _audited(
+        this: Round, records: Sequence[CandidateRecord], routes: Sequence[RouteRecord], drift: DriftRecord | None
+    ) -> dict[str, object]:
+        """What the audit says of a round."""
+        said: dict[str, object] = {}
+        if routes:
+            said["routes"] = [[*r.clusters, r.verdict.value, r.e_value] for r in routes]
+        if drift is not None:
+            said["drift"] = [drift.action.value, drift.best, drift.e_value, drift.reason]
+        if this.canary is not None:
+            said["canary"] = [this.canary.pairs, this.canary.missing, this.canary.e_value, this.canary.alarmed]
+        return {
+            "event": "round", "round": this.number, "incumbent": this.deployed.digest, "stop": this.stop,
+            "rulings": [[r.id, r.verdict.value, r.check, r.e_value] for r in records],
+            "successor": this.deploys.digest, **said,
+        }  # fmt: skip
 
     def _advance(self, this: Round, rulings: Sequence[Ruling]) -> None:
         for ruling in rulings:
@@ -253,6 +261,7 @@ class Journal:
 
     def save_best(self, system: System) -> None:
         """Put what is deployed into ``best/``, whole; files of an earlier one do not stay."""
+        self.best = system
         self._save("best", system)
         best, files = self._store.path / "best", bundle(system)
         for file in best.rglob("*"):
@@ -378,17 +387,20 @@ class Journal:
             lines += ["", f"Concern: {record.strategy_concern}."]
         return "\n".join(lines) + "\n"
 
-    def _write_index(self) -> None:
+    def close_index(self) -> None:
+        """The index of a run whose summary is there, and whose report is next."""
+        self._write_index("[report](report.html)", "[summary](summary.json)")
+
+    def _write_index(self, *further: str) -> None:
+        """``further`` are links to what only a finished run has."""
+        journal = ["[journal](journal.md)"] if self._entries else []
         lines = ["# Run", "", "| round | incumbent | candidates | shipped |", "|---|---|---|---|"]
         lines += [
             f"| [R{r.round}](R{r.round}/decision.md) | `{r.incumbent[:12]}` | {len(r.candidates)} | "
             f"{', '.join(r.shipped) or '—'} |"
             for r in self.rounds
         ]
-        lines += [
-            "",
-            "[journal](journal.md) · [report](report.html) · [summary](summary.json) · [best](best/)",
-        ]
+        lines += ["", " · ".join([*journal, *further, "[best](best/)"])]
         self._store.write_text("INDEX.md", "\n".join(lines) + "\n")
 
     def _json(self, path: str, record: Record) -> None:

@@ -414,7 +414,8 @@ class Summary(Record):
     ``predictions`` are by bucket. ``seconds`` is wall time by stage.
     ``dollars`` is None where any price is unknown. ``isolation``, ``gate`` and ``ledger`` are the names
     of the settings; ``alpha`` is the run's error level. ``stopped`` says why the run ended. ``drift`` has the
-    rounds in which the harness at work was not the best confirmed one.
+    rounds in which the harness at work was not the best confirmed one. ``missing`` of the rollouts could not be
+    run; ``unscored`` says of a split without scores why it has none.
     """
 
     splits: Mapping[str, SplitScores]
@@ -438,6 +439,8 @@ class Summary(Record):
     gaps: Mapping[str, Interval] = field(default_factory=dict, metadata=LATER)
     predictions: Mapping[str, PredictionScore] = field(default_factory=dict, metadata=LATER)
     canaries: CanaryScores = field(default=CanaryScores(0), metadata=LATER)
+    missing: int = field(default=0, metadata=LATER)
+    unscored: Mapping[str, str] = field(default_factory=dict, metadata=LATER)
 
     def having(self, *verdicts: Decision) -> tuple[CandidateOutcome, ...]:
         """The candidates with one of ``verdicts``, in order."""

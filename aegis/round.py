@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from aegis.allowance import BudgetSpent
 from aegis.candidate import Candidate
 from aegis.evaluator import EVOLVE, Evaluation, Evaluator
 from aegis.gate.canary import Canary, CanaryReport
@@ -102,15 +103,22 @@ Propose: TypeAlias = Callable[[Engine, HarnessConfig, int], Awaitable[Round]]
 
 
 async def run_round(engine: Engine, incumbent: HarnessConfig, number: int) -> Round:
-    """Run round ``number`` (from 1) on ``incumbent``: four stages that propose, one gate that decides."""
-    if engine.canary is not None:
-        await engine.canary.begin(incumbent, number)
-    this = await engine.propose(engine, incumbent, number)
-    if not this.stop:
-        engine.on_stage(number, "gate")
-        read = anchors(this.trajectories)
-        this.report = await engine.gate.check(this.ranking, this.baseline, incumbent, read, this.trajectories)
-    await _watch(engine, this)
+    """Run round ``number`` (from 1) on ``incumbent``: four stages that propose, one gate that decides.
+
+    Where the run's budget is spent on the way, the round ends there, with what the gate had let through.
+    """
+    this = Round(number, incumbent, Evaluation(incumbent.digest, EVOLVE, ()))
+    try:
+        if engine.canary is not None:
+            await engine.canary.begin(incumbent, number)
+        this = await engine.propose(engine, incumbent, number)
+        if not this.stop:
+            engine.on_stage(number, "gate")
+            read = anchors(this.trajectories)
+            this.report = await engine.gate.check(this.ranking, this.baseline, incumbent, read, this.trajectories)
+        await _watch(engine, this)
+    except BudgetSpent as spent:
+        this.stop = str(spent)
     return this
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aegis.accounts import Measured, costs, gaps
+from aegis.allowance import BudgetSpent
 from aegis.calibration import calibrate, check_power
-from aegis.evaluator import CANARY, EVOLVE, SEALED, SPLITS, VALIDATION, Evaluation, Evaluator, Meter
+from aegis.evaluator import CANARY, EVOLVE, SEALED, SPLITS, VALIDATION, Evaluation, Evaluator
 from aegis.gate.canary import Canary
 from aegis.gate.confirmation import Confirmation, Draws
 from aegis.gate.drift import DriftConfig, DriftWatch
@@ -49,9 +50,7 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
     progress = Progress(settings.rounds)
     watch = Watch(progress)
     pool = Pool(settings.pool)
-    baseline = load_harness(settings.harness, pool.benchmark)
-    if baseline.has_code and pool.isolation == "inprocess":
-        raise UserError(f"harness={settings.harness} brings code of its own, which isolation=inprocess does not run")
+    baseline = load_harness(settings.harness, pool.benchmark, pool.isolation)
     tasks = _tasks(settings, pool.benchmark)
     meta: MetaAgent = instantiate(settings.raw["meta"], "meta")
     strategy: Strategy = instantiate(settings.raw["strategy"], "strategy")
@@ -63,34 +62,40 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
         pool.attach(store)
         async with pool:
             with draining(pool, progress):
-                evaluator = Evaluator(pool, tasks, watch)
+                evaluator = Evaluator(pool, tasks, watch, settings.budget)
+                allowance = evaluator.allowance
                 history = History()
                 journal = Journal(store, evaluator, history, settings.seed)
                 journal.begin(baseline)
 
                 def on_stage(number: int, name: str) -> None:
                     done.check(number)
+                    allowance.waived = number <= done.rounds
                     watch.stage(number, name)
 
-                if settings.gate.rule == "paired" and settings.gate.calibration:
-                    watch.stage(None, "calibration")
-                    found = await calibrate(evaluator, baseline, settings.gate, settings.decisions, settings.seed)
-                    journal.calibrated(found)
                 engine = _engine(settings, evaluator, pool.benchmark, meta, history, baseline, on_stage)
-                schedule = Schedule(
-                    settings.rounds, settings.patience, lambda: _spent(settings, evaluator.meter), done.rounds
-                )
-                result = await strategy.run(engine, journal, baseline, schedule)
+                schedule = Schedule(settings.rounds, settings.patience, lambda: allowance.exhausted, done.rounds)
+                try:
+                    if settings.gate.rule == "paired" and settings.gate.calibration:
+                        watch.stage(None, "calibration")
+                        allowance.waived = done.rounds > 0
+                        found = await calibrate(evaluator, baseline, settings.gate, settings.decisions, settings.seed)
+                        journal.calibrated(found)
+                    result = await strategy.run(engine, journal, baseline, schedule)
+                except BudgetSpent as spent:  # nothing more is measured, so nothing is known of a peak
+                    result = Result(journal.best, journal.best, str(spent))
                 on_stage(len(journal.rounds), "final evaluation")
+                allowance.waived = (folder / "data/sealed.json").exists()
                 splits, measured = await _final(settings, evaluator, store, baseline, result)
-                journal.close_run(tuple(measured[EVOLVE].values()))
+                journal.close_run(tuple(measured.get(EVOLVE, {}).values()))
                 canaries = await _canaries(evaluator, baseline, result)
         watch.enter("report")
         summary = _summary(
-            settings, pool, journal, evaluator.meter, watch, baseline, result, splits, measured, canaries
+            settings, pool, journal, evaluator, watch, baseline, result, splits, measured, canaries
         )
         _write_config(store, settings)
         store.write_text("summary.json", json.dumps(summary.to_json(), indent=1, sort_keys=True) + "\n")
+        journal.close_index()
         return summary
 
 
@@ -200,31 +205,28 @@ def _confirmation(settings: Settings, evaluator: Evaluator, draws: Draws) -> Con
     )
 
 
-def _spent(settings: Settings, meter: Meter) -> str:
-    budget = settings.budget
-    if budget.rollouts is not None and meter.rollouts >= budget.rollouts:
-        return f"the budget of {budget.rollouts} rollouts is spent"
-    if budget.tokens is not None and meter.tokens >= budget.tokens:
-        return f"the budget of {budget.tokens} tokens is spent"
-    if budget.usd is not None and meter.dollars is not None and meter.dollars >= budget.usd:
-        return f"the budget of {budget.usd} USD is spent"
-    return ""
-
-
 async def _final(
     settings: Settings, evaluator: Evaluator, store: RunStore, baseline: HarnessConfig, result: Result
 ) -> tuple[dict[str, SplitScores], Measured]:
-    """Baseline, final and peak on every split; sealed is read here, once, after its audit entry."""
+    """Baseline, final and peak on every split; sealed is read here, once, after its audit entry.
+
+    Where the budget ends, a split has no scores: part of its tasks would be another measurement.
+    """
     harnesses = {"baseline": baseline, "final": result.final, "peak": result.peak}
     splits: dict[str, SplitScores] = {}
     by_split: dict[str, dict[str, Evaluation]] = {}
     for split in SPLITS:
-        if split == SEALED:
-            store.audit({"event": "sealed", **{name: h.digest for name, h in harnesses.items()}})
         attempts = settings.attempts if split == EVOLVE else settings.sealed_attempts
-        measured: dict[str, Evaluation] = {
-            name: await evaluator.evaluate(harness, split, attempts) for name, harness in harnesses.items()
-        }
+        try:
+            evaluator.allowance.check()
+            if split == SEALED:
+                store.audit({"event": "sealed", **{name: h.digest for name, h in harnesses.items()}})
+            measured: dict[str, Evaluation] = {
+                name: await evaluator.evaluate(harness, split, attempts) for name, harness in harnesses.items()
+            }
+        except BudgetSpent:
+            splits[split] = SplitScores()
+            continue
         by_split[split] = measured
         outcomes = {name: evaluation.outcomes for name, evaluation in measured.items()}
         shared = outcomes["baseline"].keys() & outcomes["final"].keys()
@@ -246,14 +248,17 @@ async def _canaries(evaluator: Evaluator, baseline: HarnessConfig, result: Resul
     tasks = len(evaluator.tasks.get(CANARY, ()))
     if not tasks:
         return CanaryScores(0)
-    return CanaryScores(tasks, await passes(evaluator, baseline), await passes(evaluator, result.final))
+    try:
+        return CanaryScores(tasks, await passes(evaluator, baseline), await passes(evaluator, result.final))
+    except BudgetSpent:
+        return CanaryScores(tasks)
 
 
 def _summary(
     settings: Settings,
     pool: Pool,
     journal: Journal,
-    meter: Meter,
+    evaluator: Evaluator,
     watch: Watch,
     baseline: HarnessConfig,
     result: Result,
@@ -262,6 +267,8 @@ def _summary(
     canaries: CanaryScores,
 ) -> Summary:
     paired = settings.gate.rule == "paired"
+    meter = evaluator.meter
+    unscored = {name: evaluator.allowance.refused for name, split in splits.items() if split == SplitScores()}
     return Summary(
         splits=splits,
         rounds=len(journal.rounds),
@@ -280,7 +287,7 @@ def _summary(
             settings.pool.model.digest,
             baseline.digest,
             result.final.digest,
-            result.peak.digest,
+            result.peak.digest if unscored.keys() < splits.keys() else None,
         ),
         isolation=pool.isolation,
         gate=settings.gate.rule,
@@ -293,6 +300,8 @@ def _summary(
         gaps=gaps(measured, settings.seed),
         predictions={bucket.value: score for bucket, score in journal.predictions.items()},
         canaries=canaries,
+        missing=meter.missing,
+        unscored=unscored,
     )
 
 

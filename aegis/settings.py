@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from aegis.allowance import Budget
 from aegis.evaluator import SPLITS
 from aegis.gate.approval import Risk
 from aegis.gate.config import GateConfig
 from aegis.routing import ROUTER, RoutedPool, System
-from harnessx.errors import UserError
+from harnessx.errors import HarnessInvalid, UserError
 from harnessx.harness import HarnessConfig
-from harnessx.model_config import ModelConfig
+from harnessx.model_config import ModelConfig, check_reference
 from harnessx.runner.pool import PoolConfig
+from harnessx.spec import build
 from harnessx.tasks import Benchmark
 
 S = TypeVar("S")
@@ -34,15 +37,6 @@ PARTS = (
 """Settings that every run reads one by one."""
 CHANGEABLE = ("rounds", "patience", "budget", "tracking", "run")
 """Settings outside a run's identity, with ``runner.lanes`` and ``runner.concurrency``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """What a run may spend; None is unlimited."""
-
-    rollouts: int | None = None
-    tokens: int | None = None
-    usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +110,21 @@ class Settings:
             raise UserError(f"harness={self.harness!r}: a run starts from one harness; give a path or a name")
 
     @property
+    def resume(self) -> bool:
+        """Whether the run may be there already, to go on with."""
+        return bool(self.raw["run"]["resume"])
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What a resumed run may not change."""
-        kept = {k: v for k, v in self.raw.items() if k not in CHANGEABLE}
-        kept["runner"] = {k: v for k, v in self.raw["runner"].items() if k not in ("lanes", "concurrency")}
-        return kept
+        return identity_of(self.raw)
+
+
+def identity_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a resolved config a resumed run may not change."""
+    kept = {k: v for k, v in config.items() if k not in CHANGEABLE}
+    kept["runner"] = {k: v for k, v in config["runner"].items() if k not in ("lanes", "concurrency")}
+    return kept
 
 
 def _present(config: Mapping[str, Any], path: str) -> None:
@@ -217,6 +221,9 @@ def pool_config(config: Mapping[str, Any]) -> PoolConfig:
     if runner["window_s"] is not None:
         number("runner.window_s", runner["window_s"], "above 0", lambda x: x > 0)
     roles = {k: v for k, v in task_model.items() if k not in ("name", "fallback", "sampling")}
+    fallback = task_model.get("fallback") or {}
+    for ref in (*roles.values(), *itertools.chain(*fallback.values())):
+        check_reference(ref)
     return PoolConfig(
         benchmark={k: v for k, v in benchmark.items() if k not in ("name", "splits")},
         model=ModelConfig(fallback=task_model.get("fallback"), sampling=task_model.get("sampling"), **roles),
@@ -229,16 +236,34 @@ def pool_config(config: Mapping[str, Any]) -> PoolConfig:
     )
 
 
-def load_harness(name: str | None, benchmark: Benchmark) -> HarnessConfig:
+def load_harness(name: str | None, benchmark: Benchmark, isolation: str = "process") -> HarnessConfig:
     """The harness that ``name`` means: a path, a named bundle, ``h0`` or None for the benchmark's own.
 
+    Its built-in parts are made once, so that a parameter they refuse is refused here and not in every rollout.
+
     Raises:
-        UserError: neither a file nor a bundle, or a file that is no well-typed harness.
+        UserError: neither a file nor a bundle; no well-typed harness; a part that cannot be made; or code of its
+            own, which ``isolation`` does not run.
     """
+    harness = _find_harness(name, benchmark)
+    for spec in (*harness.processors, *harness.slots.tools.add):
+        if not spec.is_asset:
+            try:
+                build(spec, harness.assets, allow_assets=False)
+            except HarnessInvalid as error:
+                raise UserError(f"harness={name}: {error}") from error
+    if harness.has_code and isolation == "inprocess":
+        raise UserError(f"harness={name} brings code of its own, which isolation=inprocess does not run")
+    return harness
+
+
+def _find_harness(name: str | None, benchmark: Benchmark) -> HarnessConfig:
     if name is None or name == "h0":
         return benchmark.harness()
     if Path(name, ROUTER).is_file():
         raise UserError(f"harness={name} is a pool of variants; start from one of them, such as {name}/variants/V1")
+    if (Path(name) / "best/harness.yaml").is_file() and not (Path(name) / "harness.yaml").exists():
+        raise UserError(f"harness={name} is the folder of a run; its final harness is harness={name.rstrip('/')}/best")
     if Path(name).exists():
         return HarnessConfig.load(name)
     from harnessx import bundles
@@ -250,13 +275,15 @@ def load_harness(name: str | None, benchmark: Benchmark) -> HarnessConfig:
     return harness
 
 
-def load_system(name: str | None, benchmark: Benchmark) -> System:
+def load_system(name: str | None, benchmark: Benchmark, isolation: str = "process") -> System:
     """Like `load_harness`, and also a pool of variants: a folder with a ``router.json``.
 
     Raises:
         UserError: neither a file nor a bundle, or a file that is no well-typed harness or router.
     """
-    return RoutedPool.load(name) if name and Path(name, ROUTER).is_file() else load_harness(name, benchmark)
+    if name and Path(name, ROUTER).is_file():
+        return RoutedPool.load(name)
+    return load_harness(name, benchmark, isolation)
 
 
 def instantiate(section: Mapping[str, Any], what: str) -> Any:

@@ -267,7 +267,16 @@ def _claim(path: Path, db: sqlite3.Connection, identity: Mapping[str, object], r
         return
     if not resume:
         raise UserError(f"{path} already holds a run: set run.resume=true to go on, or another run.dir")
-    difference = _first_difference(json.loads(row[0]), json.loads(canonical_json(identity)))
+    refuse_another(path, json.loads(row[0]), identity)
+
+
+def refuse_another(path: Path, recorded: Mapping[str, object], identity: Mapping[str, object]) -> None:
+    """Refuse to go on in ``path``, whose run was ``recorded`` with an identity, under another one.
+
+    Raises:
+        UserError: names the first setting that differs, with both values.
+    """
+    difference = first_difference(recorded, json.loads(canonical_json(identity)))
     if difference is not None:
         key, then, now = difference
         raise UserError(
@@ -275,7 +284,7 @@ def _claim(path: Path, db: sqlite3.Connection, identity: Mapping[str, object], r
         )
 
 
-def _first_difference(then: Any, now: Any, where: str = "") -> tuple[str, str, str] | None:
+def first_difference(then: Any, now: Any, where: str = "") -> tuple[str, str, str] | None:
     """(dotted key, value then, value now) of the first key, in order, whose values differ."""
     if isinstance(then, dict) and isinstance(now, dict):
         for key in sorted(then.keys() | now.keys()):
@@ -283,7 +292,7 @@ def _first_difference(then: Any, now: Any, where: str = "") -> tuple[str, str, s
             if key not in then or key not in now:
                 old, new = (canonical_json(side[key]) if key in side else "absent" for side in (then, now))
                 return inner, old, new
-            difference = _first_difference(then[key], now[key], inner)
+            difference = first_difference(then[key], now[key], inner)
             if difference is not None:
                 return difference
         return None

@@ -63,8 +63,10 @@ async def check(benchmark: Benchmark, split: str, limit: int) -> tuple[Play, Pla
     """Play the first ``limit`` tasks of ``split`` twice: by the oracle, and by the null agent.
 
     Raises:
-        UserError: unknown split, missing data, or a split without tasks.
+        UserError: unknown split, missing data, a split without tasks, or a limit below 1.
     """
+    if limit < 1:
+        raise UserError(f"--limit {limit}: at least 1 task is needed")
     tasks = benchmark.tasks(split, limit)
     if not tasks:
         raise UserError(f"{benchmark.name} has no tasks in {split}: nothing to check")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -162,16 +163,44 @@ def build_model(ref: ModelRef) -> Model:
         return LiteLLM(ref)
     if not isinstance(ref, Mapping):
         return ref
-    params = {k: v for k, v in ref.items() if k != "_target_"}
-    target = ref.get("_target_", _LITELLM)
-    module, _, name = target.rpartition(".")
+    target, factory = _factory(ref)
     try:
-        model: Model = getattr(importlib.import_module(module), name)(**params)
-    except (ImportError, AttributeError, ValueError) as error:
+        return factory(**_params(ref))
+    except ValueError as error:
         raise UserError(f"model target {target!r}: {error}") from error
     except TypeError as error:
         raise UserError(f"model {target}: {error}") from error
-    return model
+
+
+def check_reference(ref: ModelRef) -> None:
+    """Refuse a reference to what is no model, without making one.
+
+    Raises:
+        UserError: a target that does not exist, is no model, or does not take these parameters.
+    """
+    if not isinstance(ref, Mapping):
+        return
+    target, factory = _factory(ref)
+    try:
+        inspect.signature(factory).bind(**_params(ref))
+    except TypeError as error:
+        raise UserError(f"model {target}: {error}") from error
+
+
+def _factory(ref: Mapping[str, Any]) -> tuple[str, type[Model]]:
+    target = str(ref.get("_target_", "harnessx.models.litellm.LiteLLM"))
+    module, _, name = target.rpartition(".")
+    try:
+        factory = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"model target {target!r}: {error}") from error
+    if not (isinstance(factory, type) and callable(getattr(factory, "complete", None))):
+        raise UserError(f"model target {target!r} is no model: it has to be a class with a method complete")
+    return target, factory
+
+
+def _params(ref: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in ref.items() if k != "_target_"}
 
 
 def _written(ref: ModelRef) -> str | dict[str, Any]:

@@ -2,6 +2,7 @@
 
     python scripts/bench_loop.py                    # a table
     python scripts/bench_loop.py --json             # the same as JSON
+    python scripts/bench_loop.py --out FILE         # and written to FILE, e.g. results/bench_loop.json
     python scripts/bench_loop.py --peers            # also other frameworks, on the same work, now
 
 The model answers at once from a script, the tool does nothing and returns 200 characters, six control
@@ -15,8 +16,7 @@ long       one agent, 400 steps, results of 2,000 characters; the cost of its la
 =========  ===========================================================================================
 
 ``floor`` does the same calls with nothing between them but asyncio and one JSON line per step. Speeds
-are the best of several repetitions, by the wall clock and by the process's CPU time. The results are
-also written to ``results/bench_loop.json``.
+are the best of several repetitions, by the wall clock and by the process's CPU time.
 """
 
 from __future__ import annotations
@@ -254,11 +254,12 @@ def table(found: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Measure, write ``results/bench_loop.json``, print."""
+    """Measure, print, and write where asked."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--steps", type=int, default=50, help="steps of a rollout in scenario 'one'")
     parser.add_argument("--repeat", type=int, default=9, help="repetitions, of which the best counts")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the JSON to FILE")
     parser.add_argument("--peers", action="store_true", help="also measure other frameworks (installs them from PyPI)")
     arguments = parser.parse_args()
     found = measure(arguments.repeat, arguments.steps)
@@ -269,8 +270,8 @@ def main() -> None:
         found["ratios"] = {name: round(one / value, 1) for name, value in found["peers"].items()}
         versions |= others
     found |= {"schema": 1, "commit": provenance.versions().commit, "versions": versions, "cores": os.cpu_count()}
-    target = ROOT / "results" / "bench_loop.json"
-    target.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    if arguments.out is not None:
+        arguments.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=2) if arguments.json else table(found))
 
 

@@ -15,9 +15,11 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from aegis.allowance import BudgetSpent
 from aegis.candidate import Candidate
 from aegis.evaluator import VALIDATION, Evaluator
 from aegis.gate.pairs import outcome, redrawn, run_pairs
+from aegis.outage import BY_CHANCE, check_some_ran
 from aegis.record import ArmCalls, Calls, Decision
 from aegis.routing import RoutedPool, System
 from aegis.statistics import ClusterHarm, Ledger, PairedTest, Verdict
@@ -163,13 +165,15 @@ class Confirmation:
         self._evaluator, self._ledger, self._draws = evaluator, ledger, draws
         self._cap, self._batch, self._run_cap = cap, batch, run_cap
         self._mei, self._slack, self._cluster_alpha = mei, slack, cluster_alpha
-        self._order = order
+        self._order, self._refused = order, ""
         self._spent = _Spent()
         self._suspended: dict[tuple[str, ...], Trial] = {}
 
     @property
     def exhausted(self) -> str:
         """Why no further trial can begin; '' while one can."""
+        if self._refused:
+            return self._refused
         if self._ledger.remaining < 1:
             return "every planned decision is spent"
         if self._spent.pairs >= self._run_cap:
@@ -216,7 +220,7 @@ class Confirmation:
         return candidate.parent.digest, candidate.harness.digest, *population
 
     async def run(self, incumbent: System, trials: Sequence[Trial]) -> Trial | None:
-        """Draw and score until a trial ships (returned) or none is open.
+        """Draw and score until a trial ships (returned), none is open, or the run's budget is spent.
 
         Trials are in ranking order. A ship ends the pair: those ranked behind have not seen it, stay open, and
         may begin anew against the new incumbent, even if it would have shipped them too.
@@ -229,7 +233,13 @@ class Confirmation:
             drawn = self._draws.take(size, self._evaluator.tasks[VALIDATION])
             self._spent.pairs += size
             arms = (incumbent, *(t.system for t in open_trials))
-            measured = await run_pairs(self._evaluator, drawn, arms, self._order)
+            try:
+                measured = await run_pairs(self._evaluator, drawn, arms, self._order)
+            except BudgetSpent as spent:
+                self._refused = str(spent)
+                return None
+            if size >= BY_CHANCE:
+                check_some_ran([results[0] for results in measured], VALIDATION)
             for (task, _), results in zip(drawn, measured, strict=True):
                 shipped = self._score(open_trials, results, task.cluster)
                 if shipped is not None:

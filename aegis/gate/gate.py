@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from aegis.allowance import BudgetSpent
 from aegis.candidate import Candidate
 from aegis.evaluator import EVOLVE, Evaluation, Evaluator
 from aegis.gate.approval import Approval, Risk
@@ -179,7 +180,11 @@ class Gate:
         """Everything that reads cached attempts: who is still standing, and what was seen."""
         attempts = self.config.screen_attempts
         standing = await _sieve(candidates, checks, rulings, {})
-        screenings = await screen(self._evaluator, baseline, standing, attempts)
+        try:
+            screenings = await screen(self._evaluator, baseline, standing, attempts)
+        except BudgetSpent as spent:
+            rulings |= {c.id: Ruling(c, Decision.NOT_TESTED, "effect", str(spent)) for c in standing}
+            return [], {}
         standing = await self._screened(standing, screenings, rulings)
         kept = EvidenceKept(screenings, self._evaluator, trajectories, attempts, self._benchmark)
         return await _sieve(standing, [kept], rulings, screenings), screenings
@@ -338,7 +343,11 @@ class Gate:
                 reason = "an earlier candidate shipped"
                 rulings[candidate.id] = Ruling(candidate, Decision.NOT_TESTED, "seesaw", reason, seen)
                 continue
-            measured = await self._evaluator.evaluate(candidate.harness, EVOLVE, attempts)
+            try:
+                measured = await self._evaluator.evaluate(candidate.harness, EVOLVE, attempts)
+            except BudgetSpent as spent:
+                rulings[candidate.id] = Ruling(candidate, Decision.NOT_TESTED, "seesaw", str(spent), seen)
+                continue
             finding = seesaw(baseline, measured) or await self._approve(candidate)
             if finding is None:
                 shipped, incumbent = True, candidate.harness
@@ -362,9 +371,13 @@ async def _sieve(
         if most is not None and len(passed) >= most:
             break
         for check in checks:
-            finding = await check(candidate)
+            seen = screenings.get(candidate.id)
+            try:
+                finding = await check(candidate)
+            except BudgetSpent as spent:
+                rulings[candidate.id] = Ruling(candidate, Decision.NOT_TESTED, check.name, str(spent), seen)
+                break
             if finding is not None:
-                seen = screenings.get(candidate.id)
                 rulings[candidate.id] = Ruling(
                     candidate, Decision.REJECT, finding.check, finding.reason, seen, flagged=finding.flagged
                 )

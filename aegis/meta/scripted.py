@@ -29,6 +29,13 @@ from harnessx.algebra import Edit
 from harnessx.errors import HarnessInvalid, UserError
 from harnessx.trajectory import Trajectory
 
+ROUND = ("prioritize", "propose", "review", "repeat")
+PROPOSAL = tuple(
+    """edit title bucket anchors file_changes unlock signature failure_evidence root_cause targeted_fix
+    risk_argument overlap lever smoke revision""".split()
+)
+REVIEW = ("ranking", "requests", "no_op", "strategy_concern")
+
 
 @dataclass
 class ScriptedMeta:
@@ -46,17 +53,25 @@ class ScriptedMeta:
 
         try:
             rounds = yaml.safe_load(Path(self.path).read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise UserError(f"meta.path={self.path}: {' '.join(str(error).split())}") from error
         if not isinstance(rounds, list) or not all(isinstance(r, dict) for r in rounds):
             raise UserError(f"meta.path={self.path}: a list of mappings is expected, one per round")
         self._rounds: list[dict[str, Any]] = rounds
         for number, row in enumerate(rounds, start=1):
+            self._known(f"round {number}", row, ROUND)
+            self._known(f"the review of round {number}", row.get("review") or {}, REVIEW)
             for proposal in row.get("propose") or []:
                 self._check(number, proposal)
 
+    def _known(self, where: str, row: Mapping[str, Any], keys: Sequence[str]) -> None:
+        for key in row:
+            if key not in keys:
+                raise UserError(f"meta.path={self.path}: unknown key {key!r} in {where}; valid: {', '.join(keys)}")
+
     def _check(self, number: int, row: Mapping[str, Any]) -> None:
         try:
+            self._known(f"a proposal of round {number}", row, PROPOSAL)
             Edit.from_json(row["edit"])
             _ = [Bucket(b) for b in row.get("bucket", ())]
             _ = [FileChange(summary="", **c) for c in row.get("file_changes", ()) if "summary" not in c]

@@ -66,10 +66,21 @@ def differences(runs: Sequence[RunFolder]) -> Iterator[str]:
         pair = f"{run.name} − {reference.name}"
         difference = _paired(reference, run)
         if difference is None:
-            yield f"{pair}: not paired (they need the same benchmark and the same sealed tasks)"
+            yield f"{pair}: not paired ({_unpaired(reference, run)})"
         else:
             size = f"{notation.gain(difference)} points, paired on {difference.n} tasks"
             yield f"{pair}, final harnesses: {size}"
+
+
+def _unpaired(reference: RunFolder, run: RunFolder) -> str:
+    """Why two runs cannot be paired."""
+    unfinished = [r.name for r in (reference, run) if r.summary is None]
+    if unfinished:
+        return f"not finished: {', '.join(unfinished)}"
+    unread = [r.name for r in (reference, run) if r.sealed is None]
+    if unread:
+        return f"sealed tasks not scored: {', '.join(unread)}"
+    return "they need the same benchmark and the same sealed tasks"
 
 
 def _paired(reference: RunFolder, run: RunFolder) -> Interval | None:

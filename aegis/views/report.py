@@ -10,6 +10,7 @@ from aegis.record import CandidateRecord, Decision, Milestone, SplitScores
 from aegis.views import charts, economy, notation, wording
 from aegis.views.folder import RunFolder
 from aegis.views.markup import Html, join, tag
+from harnessx.errors import UserError
 
 SPLITS = ("evolve", "validation", "sealed")
 
@@ -37,12 +38,19 @@ def render(run_dir: Path | str) -> str:
 
 
 def write(run_dir: Path | str) -> Path:
-    """Render the report into the run folder, atomically; its path."""
+    """Render the report into the run folder, atomically; its path.
+
+    Raises:
+        UserError: as `render`, or the folder cannot be written.
+    """
     target = Path(run_dir) / "report.html"
     page = render(run_dir)
     draft = target.with_suffix(".html.tmp")
-    draft.write_text(page, encoding="utf-8")
-    os.replace(draft, target)
+    try:
+        draft.write_text(page, encoding="utf-8")
+        os.replace(draft, target)
+    except OSError as error:
+        raise UserError(f"cannot write {target}: {error.strerror}; make a copy of the run and render that") from error
     return target
 
 

@@ -10,6 +10,8 @@ from aegis.views import economy, notation, wording
 if TYPE_CHECKING:
     from rich.console import Group
 
+ORDER = ("evolve", "validation", "sealed")
+
 
 def summary_table(summary: Summary) -> Group:
     """A rich renderable: pass rates with 95 % intervals by split, shipped edits, costs and times."""
@@ -22,7 +24,7 @@ def summary_table(summary: Summary) -> Group:
     scores.add_column("split", no_wrap=True)
     for name in ("baseline", "final", "peak", "difference", "tasks"):
         scores.add_column(name, justify="right", no_wrap=True)
-    for name, split in summary.splits.items():
+    for name, split in sorted(summary.splits.items(), key=lambda item: ORDER.index(item[0])):
         rates = (split.baseline, split.final, split.peak)
         n = next((notation.count(rate.n) for rate in rates if rate is not None), notation.UNSCORED)
         style = "bold" if name == "sealed" else ""
@@ -40,7 +42,19 @@ def summary_table(summary: Summary) -> Group:
     lines = [Text(f"{len(shipped)} of {len(summary.candidates)} edits shipped in {summary.rounds} rounds", "bold")]
     lines += [Text(f"  {c.id}  {c.title} ({', '.join(c.bucket)})") for c in shipped]
     lines += [Text(f"  R{d.round}  drift: {wording.DRIFT_ACTIONS[d.action]}: {d.reason}") for d in summary.drift]
+    lines += [Text(text) for text in gaps(summary)]
     return Group(scores, Text(), *spent, *lines, Text(), Text(cost(summary)), Text(times(summary), "dim"))
+
+
+def gaps(summary: Summary) -> list[str]:
+    """What the table could not be made of: splits without scores, and rollouts that could not be run."""
+    lines = []
+    for reason in dict.fromkeys(summary.unscored.values()):
+        splits = ", ".join(split for split, why in summary.unscored.items() if why == reason)
+        lines.append(f"not scored: {splits}: {reason}; to go on, resume with a larger one")
+    if summary.missing:
+        lines.append(f"missing: {notation.count(summary.missing)} rollouts could not be run, and count nowhere")
+    return lines
 
 
 def cost(summary: Summary) -> str:

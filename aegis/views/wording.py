@@ -46,7 +46,10 @@ CANDIDATES = (
     "An e-value is the evidence that the candidate is better; it ships when it reaches the number given "
     "beside it. Pairs are both arms on the same task and fresh attempt; those that never differ score zero "
     "and cost no model call. Hit rate is the share of predicted flips that came true in the next round. "
-    "Undecided is not a verdict against an edit: the budget ended before the evidence was enough."
+    "Undecided is no verdict against an edit: its test ended before the evidence was enough, for the reason "
+    "given: pairs or budget ran out, too many pairs could not be run, or the e-value was off course, so far "
+    "behind what a shipping edit shows by then that further pairs went elsewhere. Not tested: an earlier "
+    "ship, a better screened candidate or the end of a budget came first."
 )
 DRIFT = (
     "A harness that was never confirmed is held, round by round, against the best one that was. An e-value of 20 "

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -69,12 +70,26 @@ class LiteLLM:
         return _response(litellm, answer, self.model)
 
     def _failure(self, error: Exception) -> ModelFailure:
-        said = " ".join(str(error).split())[:500]
+        said = _said(error)
         lasting = getattr(error, "status_code", None) in _LASTING
         missing = _litellm().validate_environment(self.model)["missing_keys"]
+        package = re.search(r"No module named '(\w+)", said)
         if missing:
-            said = f"set {' and '.join(missing)} (any text, where the endpoint needs none): {said}"
-        return ModelFailure(f"{self.model}: {type(error).__name__}: {said}", transient=not (lasting or missing))
+            key = f"set {' and '.join(missing)} (any text, where the endpoint needs none)"
+            said = key if package else f"{key}: {said}"
+        elif package:
+            said = f"LiteLLM serves this model only with the package {package[1]}; install it: pip install {package[1]}"
+        elif "LLM Provider NOT provided" in said:
+            said = "no provider of LiteLLM by that name; a model is named provider/name, e.g. openai/gpt-5.4-mini"
+        else:
+            said = f"{type(error).__name__}: {said}"
+        return ModelFailure(f"{self.model}: {said}", transient=not (lasting or missing or package))
+
+
+def _said(error: Exception) -> str:
+    """The provider's own words, without the names of the errors LiteLLM wraps around them."""
+    said = " ".join(str(error).split())
+    return re.sub(r"^((litellm\.)?\w+(Error|Exception)(:| -) )+", "", said)[:500]
 
 
 def _litellm() -> Any:

@@ -27,6 +27,7 @@ HARNESSES = {
     "parameter.yaml": "processors: [{_target_: harnessx.processors.Instructions, txt: a}]\n",
     "list.yaml": "[1, 2]\n",
     "format.yaml": "format: 9\nprocessors: []\n",
+    "value.yaml": "processors: [{_target_: harnessx.processors.StepBudgetReminder, limit: -3}]\n",
 }
 
 MISTAKES = {
@@ -79,11 +80,20 @@ MISTAKES = {
     ("runner.isolation=docker",): "isolation=docker is not available here",
     ("tracking=wandb", "tracking.mode=sometimes"): "tracking.mode='sometimes'; valid: offline, online",
     ("strategy._target_=aegis.strategies.nowhere.X",): "strategy: aegis.strategies.nowhere.X: ",
+    ("task_model.main._target_=os.system",): "model target 'os.system' is no model",
+    ("+task_model.main.sed=3",): "model benchmarks.bounded.Bounded: got an unexpected keyword argument 'sed'",
+    ("task_model=litellm",): "task_model.main is not set; set the model, e.g. task_model=openai/gpt-5.4-mini",
+    ("run.resume=true",): "run.resume=true needs the folder of the run: set run.dir=",
     # files
     ("harness=nowhere.yaml",): "harness=nowhere.yaml: no such file or folder, and no bundle; bundles: h0, ",
     ("harness=[h0,h0]",): "a run starts from one harness",
     ("harness=foreign.yaml",): "foreign target 'os.system'",
     ("harness=coded", "runner.isolation=inprocess"): "code of its own, which isolation=inprocess does not run",
+    ("harness=value.yaml",): "StepBudgetReminder: 'limit' and 'every' must be at least 1",
+    ("harness=finished",): "harness=finished is the folder of a run; its final harness is harness=finished/best",
+    ("meta.path=binary",): "meta.path=binary: 'utf-8' codec can't decode",
+    ("meta.path=typo.yaml",): "unknown key 'proposals' in round 1; valid: prioritize, propose, review, repeat",
+    ("meta.path=deep.yaml",): "unknown key 'titel' in a proposal of round 1; valid: edit, title",
     ("meta.path=nowhere.yaml",): "meta.path=nowhere.yaml: ",
     ("meta.path=mapping.yaml",): "a list of mappings is expected",
     ("meta.path=editless.yaml",): "a proposal of round 1: KeyError('edit')",
@@ -169,6 +179,11 @@ def said(tmp_path_factory) -> dict[tuple[str, ...], tuple[subprocess.CompletedPr
         (folder / "mapping.yaml").write_text("a: 1\n")
         (folder / "editless.yaml").write_text("- propose: [{title: none}]\n")
         (folder / "bucket.yaml").write_text("- propose: [{edit: [], bucket: [nowhere]}]\n")
+        (folder / "binary").write_bytes(b"\x80\xff")
+        (folder / "typo.yaml").write_text("- proposals: []\n")
+        (folder / "deep.yaml").write_text("- propose: [{edit: [], titel: x}]\n")
+        (folder / "finished/best").mkdir(parents=True)
+        (folder / "finished/best/harness.yaml").write_text("processors: []\n")
         (folder / "file").write_text("")
         harness().save(folder / "coded")
         (folder / "coded/assets").mkdir()
@@ -237,6 +252,13 @@ def test_a_folder_of_another_run_is_left_as_it_is(tmp_path):
     assert done.stderr.startswith(f"error: cannot open {tmp_path / 'run.db'}: file is not a database")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "config.yaml").exists()
+
+
+@pytest.mark.parametrize("module", ["aegis.evolve", "aegis.evaluate"])
+def test_an_interrupt_while_things_are_imported_is_a_word(tmp_path, module):
+    (tmp_path / "hydra.py").write_text("raise KeyboardInterrupt\n")
+    done = run(module=module, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "stopped at once\n")
 
 
 def test_the_objective_of_a_mistake_is_no_number():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from evolve_drive import PROCEDURES, run
 
+from aegis.cli import CONFIGS
 from benchmarks.household.h0 import harness
 from harnessx.algebra import Edit, Insert, SetAsset
 from harnessx.harness import HarnessConfig
@@ -81,7 +83,8 @@ def test_the_table_says_the_same_as_the_json(bundles):
     named = f"harness=[h0,{bundles / 'better.yaml'}]"
     said = evaluate(named)
     done = run(*SMALL, named, module="aegis.evaluate")
-    first, second, difference, cost = done.stdout.splitlines()
+    on, first, second, difference, cost = done.stdout.splitlines()
+    assert on == "household, validation split, seed 0: 12 tasks, attempts of each: 1"
     scores = list(said["scores"].values())
     assert first.startswith("1. h0")
     assert f"{100 * scores[0]['mean']:.1f} %" in first
@@ -93,6 +96,31 @@ def test_the_table_says_the_same_as_the_json(bundles):
 def test_nothing_is_written(tmp_path):
     assert run(*SMALL, "limit=1", module="aegis.evaluate", cwd=tmp_path).returncode == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_leaves_nothing_in_the_folder_but_results(tmp_path):
+    done = run(*SMALL, "-m", "seed=0,1", "limit=1", module="aegis.evaluate", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["results"]
+    assert [p.name for p in (tmp_path / "results").iterdir()] == ["sweeps"]
+
+
+def test_help_lists_the_groups_it_takes_and_no_other():
+    said = run("--help", module="aegis.evaluate").stdout
+    groups = said.partition("== Groups")[2].partition("== Settings")[0]
+    taken = {"benchmark", "task_model", "runner"}
+    for group in (folder.name for folder in Path(CONFIGS).iterdir() if list(folder.glob("*.yaml"))):
+        assert (f"\n{group}: " in groups) == (group in taken)
+    for group in taken:
+        for choice in Path(CONFIGS, group).glob("*.yaml"):
+            assert choice.stem in groups
+
+
+def test_a_harness_with_code_is_refused_where_it_cannot_run(bundles):
+    done = run(*SMALL, f"harness={bundles / 'coded'}", "runner.isolation=inprocess", module="aegis.evaluate")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "brings code of its own, which isolation=inprocess does not run" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(

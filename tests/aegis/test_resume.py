@@ -180,11 +180,27 @@ def test_the_deaths_lie_before_between_and_after_the_rollouts(resumed, whole):
 def test_resuming_a_finished_run_changes_nothing_and_runs_nothing(whole, tmp_path, named):
     again = Driven(tmp_path / "again", named)
     shutil.copytree(whole.run, again.run)
-    rows = stored(again.run)
+    before = everything(again.run)
+    done = run(f"run.dir={again.run}", "run.resume=true")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == f"{again.run} is finished; nothing is left to run\n"
+    assert "sealed" in done.stdout
+    assert everything(again.run) == before
+
+
+def test_what_a_finished_run_lacks_is_written_again(whole, tmp_path, named):
+    again = Driven(tmp_path / "again", named)
+    shutil.copytree(whole.run, again.run)
+    (again.run / "report.html").unlink()
     assert again.go() == 0
+    assert (again.run / "report.html").exists()
     assert lasting(again.run) == lasting(whole.run)
-    assert stored(again.run) == rows
-    assert totals(again.run) == totals(whole.run)
+
+
+def test_a_resume_without_settings_takes_those_of_the_folder(half, whole):
+    done = run(f"run.dir={half.run}", "run.resume=true", "runner.concurrency=2")
+    assert done.returncode == 0, done.stderr
+    assert lasting(half.run) == lasting(whole.run)
 
 
 # --- what a resume may change -------------------------------------------------------------------------
@@ -217,18 +233,20 @@ def test_a_resume_may_add_rounds(half):
     assert [r["round"] for r in rounds(half.run)] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("tighter", ["rounds=1", "budget.rollouts=1"])
-def test_a_tighter_limit_ends_a_resumed_run_after_the_rounds_it_has(half, tighter):
+@pytest.mark.parametrize(("tighter", "last"), [("rounds=1", "sealed"), ("budget.rollouts=1", "round")])
+def test_a_tighter_limit_ends_a_resumed_run_after_the_rounds_it_has(half, tighter, last):
     assert half.go("none", 0, tighter) == 0
     assert [r["round"] for r in rounds(half.run)] == [1]
-    assert trail(half.run)[-1]["event"] == "sealed"
+    assert trail(half.run)[-1]["event"] == last
 
 
 def test_a_tighter_limit_takes_back_no_round(whole, tmp_path, named):
     again = Driven(tmp_path / "again", named)
     shutil.copytree(whole.run, again.run)
+    (again.run / "summary.json").unlink()
     assert again.go("none", 0, "rounds=1", "budget.rollouts=1") == 0
     assert lasting(again.run) == lasting(whole.run)
+    assert json.loads((again.run / "summary.json").read_text())["unscored"] == {}
 
 
 def everything(folder: Path) -> dict[str, bytes]:
@@ -244,6 +262,8 @@ def everything(folder: Path) -> dict[str, bytes]:
         (("run.resume=true", "gate=seesaw"), "gate.rule was"),
         (("run.resume=true", "benchmark.splits.evolve=7"), "benchmark.splits.evolve was 6 and is now 7"),
         (("run.resume=true", "rounds=3"), "is finished: its sealed tasks were read after 2 rounds"),
+        (("run.resume=true", "patience=9"), "patience was 4: for patience=9 set another run.dir"),
+        (("run.resume=true", "budget.usd=5"), "budget.usd was null: for budget.usd=5 set another run.dir"),
         ((), "already holds a run: set run.resume=true"),
     ],
     ids=lambda value: "-".join(value[-1:]) if isinstance(value, tuple) else "",
@@ -251,11 +271,10 @@ def everything(folder: Path) -> dict[str, bytes]:
 def test_another_run_may_not_go_on_in_this_folder(whole, named, changed, said):
     before = everything(whole.run)
     done = run(*SHORT, named, f"run.dir={whole.run}", *changed)
-    *progress, last = done.stderr.splitlines()
     assert done.returncode == 2
-    assert last.startswith("error: ")
-    assert said in last
-    assert not [line for line in progress if not line.startswith("[")]
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: ")
+    assert said in done.stderr
     assert everything(whole.run) == before
 
 

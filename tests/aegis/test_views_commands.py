@@ -50,10 +50,20 @@ def test_runs_with_other_sealed_tasks_are_not_paired(run, tmp_path, capsys):
     assert "not paired" in capsys.readouterr().out
 
 
-def test_an_unfinished_run_is_compared_as_such(run, capsys):
-    (run / "summary.json").unlink()
-    assert compare.main([str(run)]) == 0
-    assert "not finished" in capsys.readouterr().out
+def test_an_unfinished_run_is_compared_as_such(run, tmp_path, capsys):
+    other = write_run(tmp_path / "household" / "seed-1", seed=1)
+    (other / "summary.json").unlink()
+    assert compare.main([str(run), str(other)]) == 0
+    said = capsys.readouterr().out
+    assert "household/seed-1 − household/seed-0: not paired (not finished: household/seed-1)" in said
+
+
+def test_a_report_that_cannot_be_written_is_one_line(run, capsys):
+    (run / "report.html.tmp").mkdir()
+    assert report.main([str(run)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: cannot write {run / 'report.html'}: ")
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,8 @@ def test_a_broken_world_is_one_line(doors, capsys):
         (["no-such-benchmark"], "alfworld, household"),
         (["household", "--split", "everything"], "evolve, validation, sealed"),
         (["Doors", "--split", "sealed"], "no tasks in sealed"),
+        (["Doors", "--limit", "0"], "--limit 0: at least 1 task is needed"),
+        (["Doors", "--limit", "-3"], "--limit -3: at least 1 task is needed"),
     ],
 )
 def test_wrong_input_is_one_line_and_exit_code_2(doors, capsys, arguments, said):

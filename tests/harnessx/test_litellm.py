@@ -152,6 +152,29 @@ async def test_a_missing_key_is_named(monkeypatch):
     assert not caught.value.transient
 
 
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("Incorrect API key provided: sk-1.", "AuthenticationError: Incorrect API key provided: sk-1."),
+        ("No module named 'mcp'", "install it: pip install mcp"),
+    ],
+)
+async def test_a_failure_is_told_in_the_words_that_help(provider: Provider, said: str, kept: str):
+    provider.fails(401, said)
+    with pytest.raises(ModelFailure) as caught:
+        await model(provider).complete(ASK, CallContext())
+    assert str(caught.value).startswith("model: openai/local: ")
+    assert kept in str(caught.value)
+    assert "litellm." not in str(caught.value)
+    assert "Exception" not in str(caught.value)
+
+
+async def test_a_model_without_a_provider_is_told_how_models_are_named():
+    with pytest.raises(ModelFailure, match="a model is named provider/name") as caught:
+        await LiteLLM("foo/bar").complete(ASK, CallContext())
+    assert not caught.value.transient
+
+
 async def test_an_agent_works_over_http(provider: Provider):
     provider.says(calls=[("a", "echo", '{"text": "hello"}')])
     provider.says("done")
