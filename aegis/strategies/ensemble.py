@@ -16,7 +16,8 @@ What the run's bound is made of. Every confirmation opens the next level of the 
 Where nothing moves, both sides are the same harness on the same attempt, so each claim is that the pool gains in the
 mean over all validation tasks. With ``ledger=spending`` the union over all of them gives P(any false ship in the run)
 ≤ α, as with one incumbent. Routes are fitted on evolve attempts alone and change through the gate only. Every cluster
-has evolve and validation tasks; clusters that first appear in deployment go to the variant with the best overall rate. Drift of a pool is not watched.
+has evolve and validation tasks; clusters that first appear in deployment go to the variant with the best overall rate.
+Drift of a pool is not watched.
 """
 
 from __future__ import annotations
