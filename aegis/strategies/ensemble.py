@@ -17,6 +17,7 @@ Where nothing moves, both sides are the same harness on the same attempt, so eac
 mean over all validation tasks. With ``ledger=spending`` the union over all of them gives P(any false ship in the run)
 ≤ α, as with one incumbent. Routes are fitted on evolve attempts alone and change through the gate only. Every cluster
 has evolve and validation tasks; clusters that first appear in deployment go to the variant with the best overall rate.
+Drift of a pool is not watched.
 """
 
 from __future__ import annotations
@@ -115,7 +116,8 @@ class _Isolation:
         scoped, this.began = this.baseline, pool.system
         this.baseline = await self.engine.evaluator.evaluate(pool.system, EVOLVE, self.engine.attempts)
         self.engine.history.restate(pool.digest, this.baseline.rates)
-        if this.report is not None:
+        trusted = this.canary is None or not this.canary.alarmed
+        if this.report is not None and trusted:
             await self._replace(target, this.successor)
             await self._fork(this, scoped, engine)
             await self._refit(this)
@@ -135,7 +137,8 @@ class _Isolation:
         """The engine on the tasks routed to one variant."""
         clusters = self.pool.clusters(target)
         evaluator = self.engine.evaluator.within(lambda task: task.cluster in clusters)
-        return replace(self.engine, evaluator=evaluator, gate=self.engine.gate.within(evaluator))
+        gate = self.engine.gate.within(evaluator)
+        return replace(self.engine, evaluator=evaluator, gate=gate, drift=None)  # a watch follows one line, not several
 
     async def _measure(self, *harnesses: HarnessConfig) -> None:
         for harness in harnesses:

@@ -3,7 +3,7 @@
 A round chooses a parent from the population by what the evolve attempts say, has edits of it proposed, and puts each
 child before the gate as an edit of the *incumbent*: screened beside it, confirmed against it on fresh validation
 attempts, at a level of the run's ledger. So a search may wander over unconfirmed harnesses as it likes; what ships is
-as sure as with one incumbent.
+as sure as with one incumbent. Drift and the provider are not watched in these searches.
 """
 
 from __future__ import annotations
