@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from aegis.provenance import versions
-from aegis.testbed import drift, null, power
+from aegis.testbed import conflict, drift, null, power
 from aegis.views.terminal import console, exit_code
 from harnessx.errors import UserError
 
@@ -54,7 +54,12 @@ def _drift(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"rows": [asdict(row) for row in drift.study(arguments.runs, arguments.seed)]}
 
 
+def _conflict(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {"rows": [asdict(row) for row in conflict.study(arguments.runs, arguments.seed)]}
+
+
 STUDIES = {
+    "conflict": (_conflict, "what each strategy is left with where tasks want different harnesses"),
     "drift": (_drift, "when small losses, round after round, are noticed"),
     "null": (_null, "how often a run ships something false, by acceptance rule"),
     "power": (_power, "what confirming a true gain costs"),

@@ -19,6 +19,7 @@ from harnessx.errors import Outcome, StopReason
 from harnessx.harness import HarnessConfig
 from harnessx.runner.jobs import Job, RolloutResult
 from harnessx.tasks import Task
+from harnessx.trajectory import Trajectory
 
 STEPS = 10
 TOKENS = 1000
@@ -74,8 +75,8 @@ class SimulatedRunner:
     async def run_recorded(
         self, jobs: Sequence[Job], on_result: Callable[[RolloutResult], None] | None = None
     ) -> list[list[tuple[RolloutResult, str | None]]]:
-        """There are no trajectories to read here."""
-        raise NotImplementedError("a simulated rollout has no trajectory")
+        """Like `run`; a trajectory says how the rollout ended, and holds no step."""
+        return [[(result, _record(result)) for result in arms] for arms in await self.run(jobs, on_result)]
 
     def _job(self, job: Job) -> list[RolloutResult]:
         task, where = int(job.task.id.rpartition("-")[2]), f"{self._seed}/{job.task.id}/{job.attempt}"
@@ -107,6 +108,10 @@ class SimulatedRunner:
             Outcome.PASSED if passed else Outcome.FAILED, StopReason.FINISHED, float(passed),
             STEPS, tokens, 0.0, STEPS, STEPS if replayed else 0, requests, "", 0.0,
         )  # fmt: skip
+
+
+def _record(result: RolloutResult) -> str:
+    return Trajectory(result.task_id, result.attempt, result.harness, outcome=result.outcome).to_jsonl()
 
 
 def _uniform(key: str) -> float:

@@ -17,6 +17,7 @@ from aegis.gate.config import GateConfig
 from aegis.record import Calibration, Decision
 from aegis.strategies.ensemble import Ensemble
 from aegis.strategies.global_ import Global
+from aegis.testbed import conflict, drift
 from aegis.testbed.null import PLANS, nothing, study
 from aegis.testbed.population import Effect, Kind, Population
 from aegis.testbed.runner import SimulatedRunner, edit_of
@@ -190,3 +191,18 @@ def test_conflicting_edits_lift_a_pool_and_not_one_harness():
     assert all(run.truth[-1] == pytest.approx(run.truth[0]) for run in runs[Global])
     assert all(run.truth[-1] > run.truth[0] + 0.05 for run in runs[Ensemble])
     assert all(run.truth == sorted(run.truth) and run.false_ships == 0 for run in runs[Ensemble])
+
+
+# --- drift and conflict ---------------------------------------------------------------------------------
+
+
+def test_losses_round_after_round_are_noticed_and_edits_without_effect_are_not():
+    assert all(drift._run(0.015, 0.3, 412, seed)[0] <= 5 for seed in range(4))
+    assert all(drift._run(0.0, 0.3, 206, seed)[0] > drift.ROUNDS for seed in range(3))
+
+
+def test_where_tasks_disagree_a_pool_ends_higher_than_one_harness():
+    rows = {row.rule: row for row in conflict.study(2, 0)}
+    assert rows["ensemble, paired"].final.mean > rows["global_, paired"].final.mean
+    assert rows["ensemble, paired"].false_ships == 0.0
+    assert rows["global_, seesaw"].false_ships > 0
