@@ -45,7 +45,9 @@ def gaps(measured: Measured, seed: int) -> dict[str, Interval]:
     The tasks of the two splits differ, so a harness's own gap may be one of difficulty. That of the gain
     is not: each task is its own control there.
     """
-    found = {}
+    found: dict[str, Interval] = {}
+    if not {SEALED, EVOLVE} <= measured.keys():
+        return found
     sealed, evolve = measured[SEALED], measured[EVOLVE]
     for name in evolve:
         if sealed[name].outcomes and evolve[name].outcomes:

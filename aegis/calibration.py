@@ -15,6 +15,7 @@ from statistics import NormalDist
 from aegis.evaluator import SEALED, VALIDATION, Evaluator
 from aegis.gate.config import GateConfig
 from aegis.gate.confirmation import Draws
+from aegis.outage import check_some_ran
 from aegis.record import Calibration
 from aegis.statistics import EProcess, Harm, Superiority, bootstrap_mean, clopper_pearson
 from aegis.statistics.power import TYPICAL_NOISE, detectable_gains, null_ship_rate, power_table, touching
@@ -77,6 +78,7 @@ async def _copies(
     draws = Draws(evaluator.tasks[VALIDATION], seed, name="calibration", first=FIRST_ATTEMPT)
     arms = [(task, a) for task, attempt in draws.take(pairs) for a in (attempt, attempt + COPY)]
     results = [r[0] for r in await evaluator.run([Job(VALIDATION, task, a, (harness,)) for task, a in arms])]
+    check_some_ran(results, VALIDATION)
     return list(zip(results[::2], results[1::2], strict=True))
 
 

@@ -18,11 +18,11 @@ ROUNDS = 10
 
 
 def conflicts(population: Population, rng: random.Random, number: int) -> Sequence[Effect]:
-    """Two edits that half of the clusters like, one of them a net loss, a small loss, and a useful one."""
+    """Two edits that half of the clusters like, one of them a net loss; a rare fatal trigger; a useful one."""
     return [
         population.conflicting(f"r{number}-conflict", rng, gain=0.06, net=0.0),
         population.conflicting(f"r{number}-costly", rng, gain=0.06, net=-0.01),
-        population.useful(f"r{number}-loss", rng, scope=0.3, gain=-0.015),
+        population.rare_harm(f"r{number}-rare", rng),
         population.useful(f"r{number}-gain", rng, scope=0.3, gain=0.03),
     ]
 

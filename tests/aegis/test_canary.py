@@ -231,6 +231,7 @@ def test_it_is_the_same_run_when_it_is_taken_up_again(watched, tmp_path):
     lines = (folder / "audit.jsonl").read_text().splitlines(keepends=True)
     (again / "audit.jsonl").write_text("".join(lines[:2]))
     shutil.rmtree(again / "R2")
+    (again / "summary.json").unlink()
     done = run(*CHANGING, named, f"run.dir={again}", "run.resume=true", env=FICKLE)
     assert done.returncode == 0, done.stderr
     assert lasting(again) == lasting(folder)

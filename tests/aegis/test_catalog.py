@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from aegis.candidate import Candidate, Proposal
+from aegis.evaluator import EVOLVE
 from aegis.gate.config import GateConfig
 from aegis.gate.confirmation import Trial
 from aegis.gate.gate import Gate
@@ -194,7 +196,7 @@ async def test_rulings_keep_the_order_of_ships():
         edit = Edit((Insert(Spec("harnessx.processors.Instructions", {"text": f"text {number}"})),))
         named = replace(manifest(f"edit {number}"), candidate_id=f"C-R1-0{number}")
         candidates.append(Candidate.of(Proposal(edit, named), H0, 1))
-    gate = Gate(GateConfig(max_trials=3), None, LastShipsFirst())
+    gate = Gate(GateConfig(max_trials=3), SimpleNamespace(tasks={EVOLVE: ()}), LastShipsFirst())
     rulings: dict = {}
     final = await gate._confirm(candidates, H0, rulings, dict.fromkeys(["C-R1-01", "C-R1-02", "C-R1-03"]), [])
     assert list(rulings) == ["C-R1-03", "C-R1-02", "C-R1-01"]

@@ -18,6 +18,7 @@ from aegis.evaluator import VALIDATION
 from aegis.gate.confirmation import Confirmation, Draws, Trial
 from aegis.gate.pairs import redrawn, worst_case
 from aegis.manifest import Manifest, Signature
+from aegis.outage import Outage
 from aegis.record import Bucket, Decision, Prediction
 from aegis.statistics import PairedTest, Spending, Superiority, Verdict
 from harnessx.algebra import Edit
@@ -174,12 +175,21 @@ async def test_one_trial_is_redrawn_without_the_other_and_each_has_its_pairs():
     assert (first.redrawn > 0, second.redrawn) == (True, 0)
 
 
-async def test_an_outage_ends_the_trial_with_its_reason_and_not_with_the_runs_last_pair():
-    world = World(CLUSTERS, lambda job: [result(None, "aaaa"), result(None, "aaaa")])
+async def test_where_most_draws_break_the_trial_ends_with_its_reason_and_not_with_the_runs_last_pair():
+    def rule(job: Job) -> list[RolloutResult]:
+        passed = None if job.attempt % 4 else True
+        return [result(passed, "aaaa"), result(passed, "aaaa")]
+
+    world = World(CLUSTERS, rule)
     (trial,) = await confirmed(world, candidate("x"))
     assert trial.decision is Decision.UNDECIDED
-    assert trial.test.reason == "21 of 21 draws broke before the arms differed, the last by down"
+    assert trial.test.reason == "21 of 28 draws broke before the arms differed, the last by down"
     assert len(world.jobs) == 40
+
+
+async def test_a_world_in_which_nothing_can_be_run_ends_the_run():
+    with pytest.raises(Outage, match="none of the 20 rollouts on validation could be run: down"):
+        await confirmed(World(CLUSTERS, lambda job: [result(None, "aaaa")] * 2), candidate("x"))
 
 
 async def test_every_rollout_of_a_confirmation_is_marked_as_one():

@@ -212,7 +212,7 @@ class Procedures(Processor):
     text: str = "Cool things with the fridge. To look at something in the light, hold it and use the desklamp."
 
     async def process(self, event):
-        if self.ctx.attempt < 1000:
+        if "'va-" not in repr(event):
             yield replace(event, system_prompt=f"{event.system_prompt} {self.text}")
         else:
             yield replace(event, system_prompt="Say that you have finished.")
@@ -267,6 +267,7 @@ def test_a_run_cut_off_before_its_rollback_comes_to_the_same_one(slid, tmp_path)
     first = run(*SEESAW, named, f"run.dir={again}", "rounds=1")
     assert first.returncode == 0, first.stderr
     shutil.rmtree(again / "R1")
+    (again / "summary.json").unlink()
     (again / "audit.jsonl").write_text("".join((slid / "audit.jsonl").read_text().splitlines(keepends=True)[:1]))
     done = run(*SEESAW, named, f"run.dir={again}", "run.resume=true")
     assert done.returncode == 0, done.stderr

@@ -136,7 +136,7 @@ async def test_a_fork_passes_every_other_check_of_the_gate(tmp_path):
     bench = Bench(World(CONFLICT), tasks("ab", 15, 20), script, max_token_ratio=0.5)
     assert (await bench.run(Ensemble(2), tmp_path / "refused", rounds=1)).final == H0
     record = json.loads((tmp_path / "refused/data/candidates.jsonl").read_text())
-    assert "; as a fork, budget: uses 1.00 times the tokens" in record["reason"]
+    assert "; as a fork, budget: buys its gain with a wider budget: 1.00 times the tokens" in record["reason"]
     assert bench.ledger.opened == 0
 
 

@@ -210,7 +210,7 @@ def test_a_resume_without_settings_takes_those_of_the_folder(half, whole):
 def killed(tmp_path_factory, named) -> Path:
     """A run killed when its second round began."""
     driven = Driven(tmp_path_factory.mktemp("half") / "d", named)
-    assert driven.go("stage", 7) == -signal.SIGKILL
+    assert driven.go("stage", 8) == -signal.SIGKILL
     return driven.run
 
 
