@@ -329,7 +329,7 @@ class CandidateOutcome:
     title: str
     verdict: Decision
     reason: str
-    flagged: bool = False
+    flagged: bool = field(default=False, metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True)
