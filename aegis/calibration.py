@@ -15,7 +15,7 @@ from statistics import NormalDist
 from aegis.evaluator import SEALED, VALIDATION, Evaluator
 from aegis.gate.config import GateConfig
 from aegis.gate.confirmation import Draws
-from aegis.outage import check_some_ran
+from aegis.outage import Outage, check_some_ran
 from aegis.record import Calibration
 from aegis.statistics import EProcess, Harm, Superiority, bootstrap_mean, clopper_pearson
 from aegis.statistics.power import TYPICAL_NOISE, detectable_gains, null_ship_rate, power_table, touching
@@ -45,9 +45,11 @@ async def calibrate(
     Raises:
         GateRefused: the copies differ, nulls ship more often than stated, or too few pairs could be run.
     """
-    results = await _copies(evaluator, harness, gate.calibration, seed)
+    jobs = _jobs(evaluator, harness, gate.calibration, seed)
+    results = await _copies(evaluator, jobs)
     pairs = [(a, b) for a, b in results if not a.missing and not b.missing]
     if 2 * len(pairs) < len(results):
+        evaluator.forget(jobs)
         broken = next(r for pair in results for r in pair if r.missing)
         raise GateRefused(f"only {len(pairs)} of {len(results)} calibrating pairs could be run: {broken.error}")
     differences: dict[str, list[float]] = {}
@@ -72,13 +74,20 @@ async def calibrate(
     return calibration
 
 
-async def _copies(
-    evaluator: Evaluator, harness: HarnessConfig, pairs: int, seed: int
-) -> list[tuple[RolloutResult, RolloutResult]]:
+def _jobs(evaluator: Evaluator, harness: HarnessConfig, pairs: int, seed: int) -> list[Job]:
+    """Two for each pair. What is missing stays so when the run is taken up again, as in a confirmation."""
     draws = Draws(evaluator.tasks[VALIDATION], seed, name="calibration", first=FIRST_ATTEMPT)
     arms = [(task, a) for task, attempt in draws.take(pairs) for a in (attempt, attempt + COPY)]
-    results = [r[0] for r in await evaluator.run([Job(VALIDATION, task, a, (harness,)) for task, a in arms])]
-    check_some_ran(results, VALIDATION)
+    return [Job(VALIDATION, task, a, (harness,), confirming=True) for task, a in arms]
+
+
+async def _copies(evaluator: Evaluator, jobs: Sequence[Job]) -> list[tuple[RolloutResult, RolloutResult]]:
+    results = [r[0] for r in await evaluator.run(jobs)]
+    try:
+        check_some_ran(results, VALIDATION)
+    except Outage:  # a resumed run asks again
+        evaluator.forget(jobs)
+        raise
     return list(zip(results[::2], results[1::2], strict=True))
 
 

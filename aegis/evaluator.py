@@ -114,6 +114,10 @@ class Runner(Protocol):
         """Like `run`, each result with its trajectory (JSONL) where the job asks for it."""
         ...
 
+    def forget(self, jobs: Sequence[Job]) -> None:
+        """Drop what is stored of ``jobs``: they will be run anew."""
+        ...
+
 
 class Evaluator:
     """Runs harnesses on the run's splits, through the pool, and meters what it costs.
@@ -185,6 +189,10 @@ class Evaluator:
                 self._count(results)
             arms += done
         return arms
+
+    def forget(self, jobs: Sequence[Job]) -> None:
+        """Drop what is stored of ``jobs``, which could not be run: a resumed run asks again."""
+        self.pool.forget(jobs)
 
     def _count(self, results: Sequence[RolloutResult]) -> None:
         self.meter.count(results)

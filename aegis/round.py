@@ -110,6 +110,7 @@ async def run_round(engine: Engine, incumbent: HarnessConfig, number: int) -> Ro
     this = Round(number, incumbent, Evaluation(incumbent.digest, EVOLVE, ()))
     try:
         if engine.canary is not None:
+            engine.on_stage(number, "canary")
             await engine.canary.begin(incumbent, number)
         this = await engine.propose(engine, incumbent, number)
         if not this.stop:
@@ -128,6 +129,7 @@ async def _watch(engine: Engine, this: Round) -> None:
         this.canary = await engine.canary.end(this.number)
         if this.canary.alarmed:
             this.report = this.report and this.report.discarding(this.canary.reason)
+            engine.gate.forget()
             if engine.drift is not None:
                 engine.drift.restart()
     if engine.drift is not None:

@@ -20,7 +20,7 @@ from typing import Any
 from aegis.testbed.null import PLANS
 
 RUNS = {"null": 1000, "power": 2000, "drift": 200, "conflict": 40}
-OTHERS = 200
+OTHERS = 100
 """Runs of the rules that the default one is compared with."""
 
 

@@ -20,6 +20,10 @@ class Finding:
     flagged: bool = False
 
 
+class Untestable(Exception):
+    """A check could not be made, by no fault of the candidate: it is not tested, and nothing is held against it."""
+
+
 class Check(Protocol):
     """One deterministic check. The first that finds something stops the candidate."""
 

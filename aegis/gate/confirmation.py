@@ -19,7 +19,6 @@ from aegis.allowance import BudgetSpent
 from aegis.candidate import Candidate
 from aegis.evaluator import VALIDATION, Evaluator
 from aegis.gate.pairs import outcome, redrawn, run_pairs
-from aegis.outage import BY_CHANCE, check_some_ran
 from aegis.record import ArmCalls, Calls, Decision
 from aegis.routing import RoutedPool, System
 from aegis.statistics import ClusterHarm, Ledger, PairedTest, Verdict
@@ -211,9 +210,17 @@ class Confirmation:
         return ClusterHarm(clusters, self._cluster_alpha) if self._cluster_alpha and clusters else None
 
     def suspend(self, trial: Trial) -> None:
-        """Keep an undecided trial for the case that the same candidate comes again."""
-        if trial.test.verdict is Verdict.UNDECIDED:
+        """Keep a trial that ended for want of pairs, for the case that the same candidate comes again."""
+        if trial.test.resumable:
             self._suspended[self._identity(trial.candidate)] = trial
+
+    def forget(self) -> None:
+        """Drop what suspended trials have gathered: the world they speak of has changed (STATISTICS 14)."""
+        self._suspended.clear()
+
+    def ship(self) -> None:
+        """A trial's ship was let through: the ledger may count it."""
+        self._ledger.ship()
 
     def _identity(self, candidate: Candidate) -> tuple[str, ...]:
         population = sorted(task.id for task in self._evaluator.tasks[VALIDATION])
@@ -238,12 +245,9 @@ class Confirmation:
             except BudgetSpent as spent:
                 self._refused = str(spent)
                 return None
-            if size >= BY_CHANCE:
-                check_some_ran([results[0] for results in measured], VALIDATION)
             for (task, _), results in zip(drawn, measured, strict=True):
                 shipped = self._score(open_trials, results, task.cluster)
                 if shipped is not None:
-                    self._ledger.ship()
                     return shipped
         return None
 

@@ -10,7 +10,7 @@ from aegis.allowance import BudgetSpent
 from aegis.candidate import Candidate
 from aegis.evaluator import EVOLVE, Evaluation, Evaluator
 from aegis.gate.approval import Approval, Risk
-from aegis.gate.base import Check, Finding
+from aegis.gate.base import Check, Finding, Untestable
 from aegis.gate.bundle import bundle
 from aegis.gate.canonical import Canonical
 from aegis.gate.complete import ManifestComplete
@@ -150,14 +150,22 @@ class Gate:
         narrowed.config = replace(self.config, max_trials=trials)
         return narrowed
 
-    async def admits(self, candidate: Candidate, baseline: Evaluation, anchors: frozenset[str]) -> Finding | None:
+    async def admits(
+        self, candidate: Candidate, baseline: Evaluation, anchors: frozenset[str], trajectories: Sequence[Trajectory]
+    ) -> Finding | None:
         """Every check but the confirmation and the veto: a fork may lose where it will not serve.
 
-        ``baseline`` is its parent on this gate's evolve tasks.
+        ``baseline`` is its parent on this gate's evolve tasks, ``trajectories`` those of the round's incumbent.
         """
-        screenings = await screen(self._evaluator, baseline, [candidate], self.config.screen_attempts)
+        attempts = self.config.screen_attempts
+        screenings = await screen(self._evaluator, baseline, [candidate], attempts)
         rulings: dict[str, Ruling] = {}
-        checks = [*self._static(anchors), *self._replayed(screenings, veto=screenings[candidate.id].attempts + 1)]
+        checks = [
+            *self._static(anchors),
+            *self._replayed(screenings, veto=screenings[candidate.id].attempts + 1),
+            EvidenceKept(screenings, self._evaluator, trajectories, attempts, self._benchmark),
+            Canaries(self._evaluator),
+        ]
         if not await _sieve([candidate], checks, rulings, screenings):
             return Finding(rulings[candidate.id].check, rulings[candidate.id].reason)
         return await self._approve(candidate)
@@ -167,7 +175,19 @@ class Gate:
         if self.config.rule == "seesaw":
             return RouteRuling(before, after, Decision.SHIP, "in-sample, as the paper's rule has it: not confirmed")
         assert self._confirmation is not None
-        return await confirm_routes(self._confirmation, self._evaluator, before, after)
+        ruling = await confirm_routes(self._confirmation, self._evaluator, before, after)
+        wider = self._tolerance.exceeded(ruling.costs) if ruling.costs is not None else []
+        if ruling.ships and wider and not self.config.allow_budget:
+            reason = bought(wider, ruling.costs, "confirming pairs").reason
+            ruling = replace(ruling, decision=Decision.REJECT, reason=reason)
+        if ruling.ships:
+            self._confirmation.ship()
+        return ruling
+
+    def forget(self) -> None:
+        """Drop the evidence of undecided candidates: the world has changed under it."""
+        if self._confirmation is not None:
+            self._confirmation.forget()
 
     async def _sift(
         self,
@@ -277,25 +297,40 @@ class Gate:
                     )
                 else:
                     trials.append(self._confirmation.open(candidate))
-            shipped = await self._confirmation.run(incumbent, trials) if trials else None
+            shipped = await self._run(incumbent, trials, rulings, screenings)
+            if shipped is None:
+                break
+            self._confirmation.ship()
+            incumbent = shipped.candidate.harness
+            rulings[shipped.candidate.id] = rulings.pop(shipped.candidate.id)  # rulings keep the order of ships
+            waiting = await _sieve(_rebased(trials, incumbent, rulings, screenings), checks, rulings, screenings)
+        return incumbent
+
+    async def _run(
+        self,
+        incumbent: HarnessConfig,
+        trials: list[Trial],
+        rulings: dict[str, Ruling],
+        screenings: dict[str, Screening],
+    ) -> Trial | None:
+        """The first trial that ships and may; one that may not is ruled out, and the others go on as they stand."""
+        assert self._confirmation is not None
+        while trials:
+            shipped = await self._confirmation.run(incumbent, trials)
             for trial in trials:
                 self._confirmation.suspend(trial)
                 rulings[trial.candidate.id] = self._ruling(trial, screenings)
             if shipped is None:
-                break
+                return None
             finding = self._bought(shipped) or await self._approve(shipped.candidate)
-            if finding is not None:
-                rulings[shipped.candidate.id] = replace(
-                    rulings[shipped.candidate.id],
-                    decision=Decision.REJECT,
-                    check=finding.check,
-                    reason=finding.reason,
-                )
-            else:
-                incumbent = shipped.candidate.harness
-                rulings[shipped.candidate.id] = rulings.pop(shipped.candidate.id)  # rulings keep the order of ships
-            waiting = await _sieve(_rebased(trials, incumbent, rulings, screenings), checks, rulings, screenings)
-        return incumbent
+            if finding is None:
+                return shipped
+            ruling = rulings[shipped.candidate.id]
+            rulings[ruling.candidate.id] = replace(
+                ruling, decision=Decision.REJECT, check=finding.check, reason=finding.reason
+            )
+            trials.remove(shipped)
+        return None
 
     def _ruling(self, trial: Trial, screenings: dict[str, Screening]) -> Ruling:
         test = trial.test
@@ -374,8 +409,8 @@ async def _sieve(
             seen = screenings.get(candidate.id)
             try:
                 finding = await check(candidate)
-            except BudgetSpent as spent:
-                rulings[candidate.id] = Ruling(candidate, Decision.NOT_TESTED, check.name, str(spent), seen)
+            except (BudgetSpent, Untestable) as error:
+                rulings[candidate.id] = Ruling(candidate, Decision.NOT_TESTED, check.name, str(error), seen)
                 break
             if finding is not None:
                 rulings[candidate.id] = Ruling(

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from aegis.evaluator import VALIDATION
+from aegis.outage import BY_CHANCE, Outage, check_some_ran
 from aegis.routing import System, serving
 from harnessx.errors import StopReason
 from harnessx.runner.jobs import Job, RolloutResult
@@ -22,6 +23,10 @@ class Arena(Protocol):
 
     async def run(self, jobs: Sequence[Job]) -> list[list[RolloutResult]]:
         """One list of results (an arm each) per job, in the order given."""
+        ...
+
+    def forget(self, jobs: Sequence[Job]) -> None:
+        """Drop what is stored of ``jobs``: they will be run anew."""
         ...
 
 
@@ -37,15 +42,26 @@ async def run_pairs(
     first difference. That couples them in any order; the order decides who pays for what they share, and
     who meets the provider first. ``order`` is the seed of a random one for each draw, for models that are
     not deterministic (STATISTICS rule 14); None runs them as given, the incumbent first.
+
+    Raises:
+        Outage: the first arm could not be run on any of them.
     """
     places = [_places(len(arms), attempt, order) for _, attempt in drawn]
     jobs = [
         Job(VALIDATION, task, attempt, tuple(serving(arms[place], task) for place in taken), confirming=True)
         for (task, attempt), taken in zip(drawn, places, strict=True)
     ]
-    measured = await arena.run(jobs)
-    return [[results[taken.index(arm)] for arm in range(len(arms))]
-            for results, taken in zip(measured, places, strict=True)]  # fmt: skip
+    measured = [
+        [results[taken.index(arm)] for arm in range(len(arms))]
+        for results, taken in zip(await arena.run(jobs), places, strict=True)
+    ]
+    if len(jobs) >= BY_CHANCE:
+        try:
+            check_some_ran([results[0] for results in measured], VALIDATION)
+        except Outage:  # a resumed run asks again
+            arena.forget(jobs)
+            raise
+    return measured
 
 
 def _places(count: int, attempt: int, order: int | None) -> list[int]:

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 from aegis.evaluator import VALIDATION, Evaluator
 from aegis.gate.confirmation import Confirmation
-from aegis.record import ArmCalls, Decision
+from aegis.gate.cost import arm_costs
+from aegis.record import ArmCalls, ArmCosts, Decision
 from aegis.routing import RoutedPool, changed
 from aegis.statistics import ByTask
 
@@ -34,6 +35,8 @@ class RouteRuling:
     diverged: int = 0
     differences: ByTask = field(default_factory=dict)
     calls: ArmCalls = ArmCalls()  # noqa: RUF009
+    costs: ArmCosts | None = None
+    """Of both arms on the confirming pairs."""
 
     @property
     def ships(self) -> bool:
@@ -81,4 +84,5 @@ async def confirm_routes(
         trial.diverged,
         trial.differences,
         trial.calls,
+        arm_costs(trial.results),
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from aegis.candidate import Candidate
 from aegis.evaluator import CANARY, Evaluator
-from aegis.gate.base import Finding
+from aegis.gate.base import Finding, Untestable
 from aegis.outage import check_some_ran
 from aegis.routing import System, serving
 from harnessx.runner.jobs import Job
@@ -36,7 +36,7 @@ class Canaries:
             check_some_ran([before for before, _ in arms], CANARY)
         played = [(before, after) for before, after in arms if not before.missing and not after.missing]
         if arms and not played:
-            return Finding(self.name, f"none of its {len(arms)} canary attempts could be run: {arms[0][1].error}")
+            raise Untestable(f"none of its {len(arms)} canary attempts could be run: {arms[0][1].error}")
         passed = sum(after.passed and not before.passed for before, after in played)
         if not passed:
             return None

@@ -76,6 +76,8 @@ class PairedTest:
         self.trace: list[Look] = []
         self.verdict: Verdict | None = None
         self.reason = ""
+        self.resumable = False
+        """Whether it ended for want of pairs alone."""
         self._superiority, self._futility = Superiority(), Futility(mei)
         self._pairs = self._wins = self._losses = self._missing = 0
         self._missing_by_arm = {"incumbent": 0, "candidate": 0}
@@ -106,12 +108,12 @@ class PairedTest:
         """Go on after an undecided verdict, for up to ``pairs`` more pairs: the same level, the same evidence.
 
         Raises:
-            ValueError: the test has not ended, or it has decided.
+            ValueError: the test has not ended, it has decided, or it did not end for want of pairs.
         """
-        if self.verdict is not Verdict.UNDECIDED:
-            raise ValueError(f"only an undecided test goes on, this one is {self.verdict or 'not over'}")
+        if not self.resumable:
+            raise ValueError(f"only an undecided test goes on, this one is {self.verdict or 'not over'}: {self.reason}")
         self.cap += pairs
-        self.verdict, self.reason = None, ""
+        self.verdict, self.reason, self.resumable = None, "", False
 
     def overrule(self, verdict: Verdict, reason: str) -> None:
         """End the test, also one that has ended, for a reason that no mean gain outweighs.
@@ -149,12 +151,16 @@ class PairedTest:
         elif look.futility >= self._futility.stop:
             self._end(Verdict.REJECT, f"no gain of {100 * self.mei:g} points after {look.pairs} pairs")
         elif math.log(max(look.e_value, 1e-300)) < -math.log(self.alpha) * (look.pairs / self.cap - self.slack):
-            self._end(Verdict.UNDECIDED, f"off course: E = {look.e_value:.4g} after {look.pairs} of {self.cap} pairs")
+            self._give_up(f"off course: E = {look.e_value:.4g} after {look.pairs} of {self.cap} pairs")
         elif look.pairs >= self.cap:
-            self._end(Verdict.UNDECIDED, f"cap of {self.cap} pairs reached with E = {look.e_value:.4g}")
+            self._give_up(f"cap of {self.cap} pairs reached with E = {look.e_value:.4g}")
+
+    def _give_up(self, reason: str) -> None:
+        self._end(Verdict.UNDECIDED, reason)
+        self.resumable = True
 
     def _end(self, verdict: Verdict, reason: str) -> None:
-        self.verdict, self.reason = verdict, reason
+        self.verdict, self.reason, self.resumable = verdict, reason, False
 
 
 def expected_pairs(gain: float, loss: float, alpha: float) -> float:

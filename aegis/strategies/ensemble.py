@@ -26,6 +26,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from aegis.allowance import BudgetSpent
 from aegis.evaluator import EVOLVE, VALIDATION, Evaluation
 from aegis.gate.gate import GateReport, Ruling
 from aegis.gate.routes import RouteRuling
@@ -114,13 +115,18 @@ class _Isolation:
         variant, engine = pool.variants[target], self._scoped(target)
         this = await run_round(engine, variant, number)
         scoped, this.began = this.baseline, pool.system
-        this.baseline = await self.engine.evaluator.evaluate(pool.system, EVOLVE, self.engine.attempts)
-        self.engine.history.restate(pool.digest, this.baseline.rates)
-        trusted = this.canary is None or not this.canary.alarmed
-        if this.report is not None and trusted:
-            await self._replace(target, this.successor)
-            await self._fork(this, scoped, engine)
-            await self._refit(this)
+        if this.successor != variant:  # what the scoped gate let through takes the variant's place, whatever follows
+            self.pool = pool.swapped(target, this.successor)
+        try:
+            this.baseline = await self.engine.evaluator.evaluate(pool.system, EVOLVE, self.engine.attempts)
+            self.engine.history.restate(pool.digest, this.baseline.rates)
+            if this.report is not None:
+                await self._settle()
+                if this.canary is None or not this.canary.alarmed:
+                    await self._fork(this, scoped, engine)
+                    await self._refit(this)
+        except BudgetSpent as spent:
+            this.stop = this.stop or str(spent)
         self.waited[variant.digest] = self.waited.get(variant.digest, 0) + 1
         this.left = self.pool.system
         return this
@@ -145,10 +151,8 @@ class _Isolation:
             if not self.fit.knows(harness):
                 self.fit.add(await self.engine.evaluator.evaluate(harness, EVOLVE, self.engine.attempts))
 
-    async def _replace(self, target: int, successor: HarnessConfig) -> None:
-        """What the scoped gate let through takes the variant's place; its routes stay."""
-        if successor != self.pool.variants[target]:
-            self.pool = self.pool.swapped(target, successor)
+    async def _settle(self) -> None:
+        """Unseen tasks go to the variant with the best overall rate; routes stay."""
         if len(self.pool.variants) > 1:
             await self._measure(*self.pool.variants)
             self.pool = self.fit.settled(self.pool)
@@ -166,7 +170,7 @@ class _Isolation:
             except HarnessInvalid:
                 return
             scoped = await engine.evaluator.evaluate(parent, EVOLVE, engine.attempts)
-        finding = await engine.gate.admits(candidate, scoped, anchors(this.trajectories))
+        finding = await engine.gate.admits(candidate, scoped, anchors(this.trajectories), this.trajectories)
         if finding is not None:
             reason = f"{ruling.reason}; as a fork, {finding.check}: {finding.reason}"
             this.report = _amended(this.report, ruling, replace(ruling, reason=reason))

@@ -14,8 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from aegis.allowance import BudgetSpent
 from aegis.candidate import Candidate, Proposal
-from aegis.evaluator import EVOLVE, Evaluator
+from aegis.evaluator import EVOLVE, Evaluation, Evaluator
 from aegis.gate.gate import Ruling
 from aegis.journal import Journal
 from aegis.manifest import Manifest
@@ -113,13 +114,25 @@ async def explore(
 async def _round(
     search: Search, engine: Engine, population: Population, incumbent: HarnessConfig, number: int
 ) -> Round:
+    """One round; where the run's budget is spent on the way it ends there, with what the gate had let through."""
+    this = Round(number, incumbent, Evaluation(incumbent.digest, EVOLVE, ()))
+    try:
+        await _search(this, search, engine, population)
+    except BudgetSpent as spent:
+        this.stop = str(spent)
+    return this
+
+
+async def _search(this: Round, search: Search, engine: Engine, population: Population) -> None:
     """Propose on a chosen parent, decide against the incumbent, and let in what built and ran."""
+    number, incumbent = this.number, this.incumbent
     rng = random.Random(f"{search.name}/{engine.seed}/{number}")
     shipped = population.members[incumbent.digest]
     parent = search.parent(population, rng) if population.rates else shipped
-    this = await engine.propose(engine, parent.harness, number)
-    this.incumbent = incumbent
-    this.baseline = await engine.evaluator.evaluate(incumbent, EVOLVE, engine.attempts)
+    proposed = await engine.propose(engine, parent.harness, number)
+    for name in ("digest", "landscape", "candidates", "rejected", "critique", "trajectories", "stop"):
+        setattr(this, name, getattr(proposed, name))
+    this.baseline, seen = await engine.evaluator.record(incumbent, engine.attempts)
     engine.history.restate(incumbent.digest, this.baseline.rates)
     children = [] if this.stop else _children(this, parent, shipped)
     if population.rates:
@@ -130,11 +143,10 @@ async def _round(
     if lifted:
         engine.on_stage(number, "gate")
         this.stop = ""
-        this.report = await engine.gate.check(lifted, this.baseline, incumbent, anchors(this.trajectories))
+        this.report = await engine.gate.check(lifted, this.baseline, incumbent, anchors(this.trajectories), seen)
         population.children[parent.harness.digest] = population.children.get(parent.harness.digest, 0) + 1
         _let_in(population, children, lifted, this.report.rulings)
     await population.measure(engine.evaluator, engine.gate.config.screen_attempts)
-    return this
 
 
 def _children(this: Round, parent: Member, incumbent: Member) -> list[Member]:

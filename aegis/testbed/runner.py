@@ -78,6 +78,9 @@ class SimulatedRunner:
         """Like `run`; a trajectory says how the rollout ended, and holds no step."""
         return [[(result, _record(result)) for result in arms] for arms in await self.run(jobs, on_result)]
 
+    def forget(self, jobs: Sequence[Job]) -> None:
+        """Nothing is stored."""
+
     def _job(self, job: Job) -> list[RolloutResult]:
         task, where = int(job.task.id.rpartition("-")[2]), f"{self._seed}/{job.task.id}/{job.attempt}"
         asked: set[str] = set()

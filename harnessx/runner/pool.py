@@ -147,6 +147,12 @@ class Pool:
             for entry in submitted
         ]
 
+    def forget(self, jobs: Sequence[Job]) -> None:
+        """Drop what the shelf has of ``jobs``: they will be run anew."""
+        if self._shelf is not None:
+            for job in jobs:
+                self._shelf.forget([self.key(job, arm) for arm in job.arms], job.scope)
+
     def _submit(self, job: Job, on_result: Callable[[RolloutResult], None] | None) -> _Pending:
         finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         count = len(job.arms)

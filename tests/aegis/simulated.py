@@ -27,6 +27,7 @@ from harnessx.harness import HarnessConfig
 from harnessx.runner.jobs import Job, RolloutResult
 from harnessx.spec import Spec
 from harnessx.tasks import Task
+from harnessx.trajectory import Trajectory
 
 H0 = HarnessConfig()
 
@@ -74,7 +75,10 @@ class World:
     async def run_recorded(
         self, jobs: Sequence[Job], on_result: Callable[[RolloutResult], None] | None = None
     ) -> list[list[tuple[RolloutResult, str | None]]]:
-        raise AssertionError("these rounds bring their own proposals; nobody reads a trajectory")
+        return [[(result, _trace(result)) for result in arms] for arms in await self.run(jobs, on_result)]
+
+    def forget(self, jobs: Sequence[Job]) -> None:
+        """Nothing is stored."""
 
     def _play(self, job: Job, harness: HarnessConfig) -> RolloutResult:
         who = "" if self.coupled else harness.digest
@@ -150,3 +154,7 @@ class Bench:
             journal.begin(H0)
             schedule = Schedule(rounds, patience, lambda: "")
             return await strategy.run(self.engine, journal, H0, schedule)
+
+
+def _trace(result: RolloutResult) -> str:
+    return Trajectory(result.task_id, result.attempt, result.harness, outcome=result.outcome).to_jsonl()

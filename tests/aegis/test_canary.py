@@ -126,6 +126,9 @@ class FixedGate:
     def __init__(self, *rulings: Ruling) -> None:
         self._rulings = rulings
 
+    def forget(self) -> None:
+        self.forgotten = True
+
     async def check(self, *_: object) -> GateReport:
         shipped = [r.candidate.harness for r in self._rulings if r.decision is Decision.SHIP]
         return GateReport(self._rulings, shipped[-1] if shipped else BASE)

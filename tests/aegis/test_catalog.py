@@ -181,6 +181,9 @@ class LastShipsFirst:
     def open(self, candidate: Candidate) -> Trial:
         return Trial(candidate, PairedTest(0.9, cap=10))
 
+    def ship(self) -> None:
+        """Nobody counts."""
+
     def suspend(self, trial: Trial) -> None:
         """Nothing comes again."""
 

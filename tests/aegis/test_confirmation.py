@@ -47,8 +47,11 @@ class World:
     """Rollouts by a rule: of a job, the results of its arms."""
 
     def __init__(self, tasks: Sequence[Task], rule: Callable[[Job], list[RolloutResult]]) -> None:
-        self.tasks, self._rule, self.jobs = {VALIDATION: tasks}, rule, list[Job]()
+        self.tasks, self._rule, self.jobs, self.forgotten = {VALIDATION: tasks}, rule, list[Job](), list[Job]()
         self.pool = SimpleNamespace(isolation="process")
+
+    def forget(self, jobs: Sequence[Job]) -> None:
+        self.forgotten += jobs
 
     async def run(self, jobs: Sequence[Job]) -> list[list[RolloutResult]]:
         self.jobs += jobs
@@ -188,8 +191,10 @@ async def test_where_most_draws_break_the_trial_ends_with_its_reason_and_not_wit
 
 
 async def test_a_world_in_which_nothing_can_be_run_ends_the_run():
+    world = World(CLUSTERS, lambda job: [result(None, "aaaa")] * 2)
     with pytest.raises(Outage, match="none of the 20 rollouts on validation could be run: down"):
-        await confirmed(World(CLUSTERS, lambda job: [result(None, "aaaa")] * 2), candidate("x"))
+        await confirmed(world, candidate("x"))
+    assert world.forgotten == world.jobs  # a resumed run asks again
 
 
 async def test_every_rollout_of_a_confirmation_is_marked_as_one():
