@@ -154,6 +154,7 @@ async def test_an_alarm_discards_open_evidence_and_lets_ships_stand():
     this = await run_round(engine, BASE, 1)
     assert this.canary is not None
     assert this.canary.alarmed
+    assert gate.forgotten
     open_, stands = this.report.rulings
     assert (open_.decision, open_.e_value) == (Decision.UNDECIDED, None)
     assert open_.reason.startswith("cap reached; its evidence is discarded: the same harness passed 0 and failed 16")

@@ -13,6 +13,7 @@ from evolve_drive import SMALL, candidates, code, edit, evolved, good_code, inse
 from aegis.candidate import Candidate, Proposal
 from aegis.evaluator import EVOLVE, VALIDATION, Evaluation, Evaluator
 from aegis.gate.approval import Approval, Risk, risk
+from aegis.gate.base import Finding
 from aegis.gate.bundle import bundle
 from aegis.gate.config import GateConfig
 from aegis.gate.confirmation import Confirmation, Draws
@@ -485,6 +486,43 @@ async def test_evidence_is_carried_over_only_if_nothing_has_changed():
     moved = replace(small, parent=other)  # the same harness against another incumbent
     fresh = world.confirmation.open(moved)
     assert (fresh.test.e_value, fresh.pairs, world.ledger.opened) == (1.0, 0, spent + 1)
+    world.confirmation.forget()  # the provider has changed
+    anew = world.confirmation.open(small)
+    assert (anew.test.e_value, world.ledger.opened) == (1.0, spent + 2)
+
+
+async def test_a_ship_that_may_not_be_is_not_counted_and_the_others_go_on_as_they_stand():
+    world = plan(fast=0.2, slow=0.1)
+    world.confirmation._cap, world.confirmation._slack = 2000, 9.0
+    settings = GateConfig(approval="deny", risk_threshold="prompt", calibration=0)
+    gate = Gate(settings, world.evaluator, world.confirmation)
+    gate._approve = Denied("fast")  # type: ignore[method-assign]
+    baseline = await world.evaluator.evaluate(world.parent, EVOLVE, 1)
+    report = await gate.check(world.candidates, baseline, world.parent, frozenset({"evolve-0_a0#step_1"}))
+    by_title = {r.candidate.manifest.title: r for r in report.rulings}
+    assert (by_title["fast"].decision, by_title["fast"].check) == (Decision.REJECT, "approval")
+    assert by_title["slow"].decision is Decision.SHIP
+    assert by_title["slow"].pairs > by_title["fast"].pairs
+    assert (world.ledger.opened, world.ledger.shipped) == (2, 1)
+
+
+class Denied:
+    """Lets everything pass but one title."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+
+    async def __call__(self, candidate: Candidate) -> Finding | None:
+        return Finding("approval", "denied") if candidate.manifest.title == self._title else None
+
+
+def test_a_test_that_broke_does_not_go_on():
+    test = PairedTest(0.01, cap=200)
+    for _ in range(2):
+        test.update(None, True)
+    assert test.verdict is Verdict.UNDECIDED
+    with pytest.raises(ValueError, match="pairs missing"):
+        test.resume(100)
 
 
 def test_only_an_undecided_test_goes_on():
