@@ -28,7 +28,7 @@ from harnessx.errors import HarnessInvalid
 from harnessx.trajectory import Trajectory
 
 LEVERS: tuple[Lever, ...] = (*prompts.LEVERS, *parts.LEVERS, *source.LEVERS)
-PACKAGE = 3
+PACKAGE = 2
 """Levers in one package at most."""
 HOPE = 0.04
 """What a lever that surely cures a symptom is expected to add, before anything was tried."""
