@@ -25,6 +25,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -64,7 +65,7 @@ class Completer(Protocol):
 class Context:
     """What the loop gives a processor for one rollout.
 
-    ``rng`` is seeded from the rollout's key. ``step`` is the logical clock: the number of the current
+    ``rng`` is seeded by ``seed``, which is the rollout's. ``step`` is the logical clock: the number of the current
     step, 0 before the first. ``scratch`` is a private folder that dies with the rollout. ``asset``
     reads a text asset of the harness by its path. ``claims`` (JSON values) end in the trajectory, as what
     the harness says about itself.
@@ -73,13 +74,18 @@ class Context:
     task_id: str
     prompt: str
     attempt: int
-    rng: random.Random
+    seed: str
     complete: Completer
     scratch: Callable[[], Path]
     asset: Callable[[str], str]
     step: int = 0
     slots: Mapping[str, Any] = field(default_factory=dict)
     claims: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def rng(self) -> random.Random:
+        """The one source of randomness that a processor may use. Made when first asked for."""
+        return random.Random(self.seed)
 
 
 class Processor(ABC):
