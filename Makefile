@@ -18,7 +18,7 @@ evolve: .venv/installed
 test: .venv/installed
 	.venv/bin/ruff check
 	.venv/bin/mypy
-	.venv/bin/pytest $(ARGS)
+	.venv/bin/pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 # setuptools goes first: it builds what comes as source only, so that the build is locked as well.
 .venv/locked: requirements.lock
