@@ -10,9 +10,10 @@ builds one instance per rollout and calls ``bind`` before the first event.
         dimension = Dimension.CONTROL
         limit: int = 20
 
-        async def process(self, event: BeforeModelEvent) -> AsyncIterator[Event]:
+        def process(self, event: BeforeModelEvent) -> Iterator[Event]:
             yield event.remind(f"Step {event.step} of {self.limit}.")
 
+``process`` is a generator; one that waits for something, a model's answer say, is an async generator.
 The class attributes ``hooks, group, order, after, dimension`` are written as literals, so that a
 host can read them from evolved source without importing it.
 """
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from pathlib import Path
@@ -99,8 +100,8 @@ class Processor(ABC):
         self.ctx = ctx
 
     @abstractmethod
-    def process(self, event: Any) -> AsyncIterator[Event]:
-        """Consume one event; yield the events that go on. An async generator.
+    def process(self, event: Any) -> Iterator[Event] | AsyncIterator[Event]:
+        """Consume one event; yield the events that go on. A generator, async if it waits for anything.
 
         Raises:
             Interrupt: to halt the loop on purpose. Any other exception is a harness error.

@@ -42,7 +42,7 @@ def bound(processor: Processor, *, prompt: str = PROMPT, assets=None, tools: tup
 
 async def every(processor: Processor, event):
     """All events that come out."""
-    return [out async for out in processor.process(event)]
+    return list(processor.process(event))
 
 
 async def one(processor: Processor, event):
