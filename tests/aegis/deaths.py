@@ -17,7 +17,16 @@ from evolve_drive import SMALL
 from aegis.store import RunStore
 from aegis.watch import Watch
 
-SHORT = (*SMALL, "rounds=2", "gate.cap=24", "gate.batch=8", "gate.run_cap=28")
+SHORT = (
+    *SMALL,
+    "rounds=2",
+    "benchmark.splits.sealed=3",
+    "gate.cap=24",
+    "gate.batch=8",
+    "gate.run_cap=28",
+    "gate.canaries=3",
+    "gate.calibration=3",
+)
 """Two rounds, the settings of every run here."""
 
 

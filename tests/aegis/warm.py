@@ -34,7 +34,7 @@ def call(
     *,
     cwd: Path | None = None,
     around: AbstractContextManager[object] | None = None,
-    timeout: float = 120,
+    timeout: float = 240,
 ) -> subprocess.CompletedProcess[str]:
     """``python -m module arguments`` to its end; ``around`` surrounds it in its process, and must pickle.
 
