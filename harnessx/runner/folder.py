@@ -11,15 +11,16 @@ from pathlib import Path
 
 
 class OwnFolder:
-    """A folder under the temporary one, locked by its process for as long as both are there.
+    """A folder in ``place`` (the temporary one), locked by its process for as long as both are there.
 
     A process that is killed leaves its folder, without the lock: it is removed when the next `OwnFolder` of the
     same ``prefix`` is made. What is locked, of another user or not yet named is let be.
     """
 
-    def __init__(self, prefix: str) -> None:
-        _sweep(Path(tempfile.gettempdir()), prefix)
-        fresh = Path(tempfile.mkdtemp(prefix=f".{prefix}"))
+    def __init__(self, prefix: str, place: str | None = None) -> None:
+        place = place or tempfile.gettempdir()
+        _sweep(Path(place), prefix)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{prefix}", dir=place))
         self._lock = os.open(fresh, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         self.name = str(fresh.rename(fresh.with_name(fresh.name[1:])))
@@ -31,8 +32,8 @@ class OwnFolder:
         os.close(self._lock)
 
 
-def _sweep(temporary: Path, prefix: str) -> None:
-    for folder in temporary.glob(f"{prefix}*"):
+def _sweep(place: Path, prefix: str) -> None:
+    for folder in place.glob(f"{prefix}*"):
         with contextlib.suppress(OSError):  # another user's, or removed meanwhile
             found = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
