@@ -113,7 +113,7 @@ class Workers:
 
     def _start(self) -> None:
         self.close()
-        self._home = OwnFolder("worker-")
+        self._home = OwnFolder("harnessx-worker-")
         ours, theirs = socket.socketpair()
         with theirs:
             self._zygote = subprocess.Popen(

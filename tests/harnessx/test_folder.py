@@ -14,7 +14,7 @@ from harnessx.runner.folder import OwnFolder
 OWNER = """
 import sys
 from harnessx.runner.folder import OwnFolder
-folder = OwnFolder("worker-")
+folder = OwnFolder("harnessx-worker-")
 open(folder.name + "/note", "w").close()
 print(folder.name, flush=True)
 sys.stdin.read()
@@ -37,7 +37,7 @@ def owner(tmp_path, monkeypatch):
 
 def test_the_folder_of_a_living_process_is_left_alone(owner, tmp_path):
     _, folder = owner
-    own = OwnFolder("worker-")
+    own = OwnFolder("harnessx-worker-")
     assert (folder / "note").exists()
     own.cleanup()
     assert [*tmp_path.iterdir()] == [folder]
@@ -50,6 +50,6 @@ def test_the_folder_of_a_killed_process_goes_when_the_next_one_is_made(owner, tm
     process.kill()
     process.wait()
     assert folder.exists()
-    own = OwnFolder("worker-")
+    own = OwnFolder("harnessx-worker-")
     assert {*tmp_path.iterdir()} == {Path(own.name), foreign}
     own.cleanup()
