@@ -15,12 +15,12 @@ from statistics import NormalDist
 from aegis.evaluator import SEALED, VALIDATION, Evaluator
 from aegis.gate.config import GateConfig
 from aegis.gate.confirmation import Draws
-from aegis.outage import Outage, check_some_ran
+from aegis.outage import check_some_ran
 from aegis.record import Calibration
 from aegis.statistics import EProcess, Harm, Superiority, bootstrap_mean, clopper_pearson
 from aegis.statistics.power import TYPICAL_NOISE, detectable_gains, null_ship_rate, power_table, touching
 from aegis.statistics.prices import prices
-from harnessx.errors import UserError
+from harnessx.errors import Outage, UserError
 from harnessx.harness import HarnessConfig
 from harnessx.runner.jobs import Job, RolloutResult
 

@@ -62,9 +62,8 @@ def _run(settings: Settings, folder: Path) -> Summary:
     """Begin the run, or go on with it; what ends it early says how to go on."""
     import asyncio
 
-    from aegis.outage import Outage
     from aegis.run import run
-    from harnessx.errors import UserError
+    from harnessx.errors import Outage, UserError
     from harnessx.runner.pool import Drained
 
     again = f"give the same command with run.dir={folder} run.resume=true"

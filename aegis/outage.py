@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from harnessx.errors import StopReason, UserError
+from harnessx.errors import Outage, StopReason
 from harnessx.runner.jobs import RolloutResult
 
 BY_CHANCE = 8
 """Of fewer draws, all may be missing without anything being broken."""
-
-
-class Outage(UserError):
-    """Every rollout of an evaluation is missing."""
 
 
 def check_some_ran(results: Sequence[RolloutResult], split: str) -> None:

@@ -18,7 +18,9 @@ Classification happens where foreign code is called: user code raises plain Pyth
 `Source` that was running. Some errors cross a boundary unchanged because they already carry their
 meaning: `Interrupt` (a processor halts the loop on purpose), `LimitReached` (a budget is spent), and
 those that name what broke: `Failure`, `ContractViolation` and `HarnessInvalid`. Only what the host
-itself raised can make a rollout an ``infra_error``.
+itself raised can make a rollout an ``infra_error``. A `Halt` ends more than its rollout: no model can be
+asked any more, for the provider is down (`Outage`) or the budget is spent (`BudgetSpent`), so the rollouts it
+cuts off are stored nowhere, and run when the run goes on.
 
 `UserError` is for people at a terminal: one line that says what was wrong, where it came from and
 what to do. Command-line entry points print it and exit with code 2.
@@ -85,6 +87,14 @@ class UserError(HarnessxError):
     """Wrong input from a person: one line, with the remedy. Exit code 2 at the command line."""
 
 
+class Outage(UserError):
+    """Nothing can be run: the run ends with the cause, and can go on once that is seen to."""
+
+
+class BudgetSpent(UserError):
+    """Rollouts were not run, or not to their end, for the budget is spent."""
+
+
 class HarnessInvalid(UserError):
     """A harness that is not well typed. ``problems`` lists every finding, not only the first."""
 
@@ -131,11 +141,32 @@ class Failure(HarnessxError):
 
 
 class ModelFailure(Failure):
-    """The provider failed. ``transient`` failures are worth a retry and are never cached."""
+    """The provider failed. ``transient`` failures are worth a retry and are never cached.
 
-    def __init__(self, message: str, *, transient: bool = True) -> None:
-        self.transient = transient
+    ``status`` is that of the HTTP answer, where there was one; ``retry_after`` the seconds it asks to wait.
+    """
+
+    def __init__(
+        self, message: str, *, transient: bool = True, status: int | None = None, retry_after: float | None = None
+    ) -> None:
+        self.transient, self.status, self.retry_after = transient, status, retry_after
         super().__init__(Source.MODEL, message)
+
+
+class Halt(ModelFailure):
+    """No model may or can be asked any more: the run ends, and what it cuts off is no data. ``reason`` is one line."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason, transient=False)
+
+
+class ProviderDown(Halt):
+    """A provider answers nobody: patience with it is over."""
+
+
+class CallRefused(Halt):
+    """A call was not made, for the budget of its account is spent."""
 
 
 class boundary:

@@ -10,11 +10,13 @@ import dataclasses
 import importlib
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from harnessx.errors import ModelFailure, UserError
-from harnessx.messages import ModelRequest, ModelResponse, digest_of
+from harnessx.messages import ModelRequest, ModelResponse, Usage, digest_of
 from harnessx.models.base import CallContext, Model
+from harnessx.models.patience import Patience
+from harnessx.models.provider import Provider
 from harnessx.spec import spec_of
 
 if TYPE_CHECKING:
@@ -22,7 +24,13 @@ if TYPE_CHECKING:
     from harnessx.harness import HarnessConfig
 
 _LITELLM = "harnessx.models.litellm.LiteLLM"
+_JUDGES = ("judge", "evaluator")
 ModelRef: TypeAlias = "str | Mapping[str, Any] | Model"
+
+
+def account_of(role: str) -> str:
+    """Which account of a budget pays for the calls of a role of the task model."""
+    return "judge" if role in _JUDGES else "task"
 
 
 class ModelConfig:
@@ -103,16 +111,42 @@ def _is_deterministic(ref: ModelRef) -> bool:
     return bool(getattr(ref, "deterministic", False))
 
 
-class Models:
-    """The live models of a `ModelConfig`: routes a request to its role and falls back on failure."""
+class Teller(Protocol):
+    """Who is asked before money is spent."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    async def reserve(self, account: str) -> int:
+        """Wait for the right to one call, which is known by a number.
+
+        Raises:
+            CallRefused: the budget is spent.
+        """
+        ...
+
+    def settle(self, ticket: int, usage: Usage | None) -> None:
+        """The call is over, and took ``usage`` (None: nothing)."""
+        ...
+
+
+class Models:
+    """The live models of a `ModelConfig`: routes a request to its role and falls back on failure.
+
+    Args:
+        patience: with models behind a network, each of which takes at most ``ceiling`` calls at once.
+        teller: asked before each call, told after it; a call is that of a role, whichever of its models answers.
+    """
+
+    def __init__(
+        self, config: ModelConfig, patience: Patience | None = None, ceiling: int = 64, teller: Teller | None = None
+    ) -> None:
+        self._teller = teller
         built: dict[str, Model] = {}
 
         def get(ref: ModelRef) -> Model:
             key = digest_of(_written(ref)) if isinstance(ref, str | Mapping) else str(id(ref))
             if key not in built:
-                built[key] = build_model(ref)
+                model = build_model(ref)
+                remote = getattr(model, "remote", False)
+                built[key] = Provider(model, patience, ceiling) if remote else model
             return built[key]
 
         self.roles = tuple(config.roles)
@@ -131,7 +165,24 @@ class Models:
 
         Raises:
             ModelFailure: every model of the chain failed; the last failure.
+            Halt: so will every later call.
         """
+        if self._teller is None:
+            return await self._answer(request, context)
+        return await self._paid(self._teller, request, context)
+
+    async def _paid(self, teller: Teller, request: ModelRequest, context: CallContext) -> ModelResponse:
+        usage: Usage | None = None
+        with context.watch.stopped():
+            ticket = await teller.reserve(account_of(request.role))
+        try:
+            answer = await self._answer(request, context)
+            usage = answer.usage
+        finally:
+            teller.settle(ticket, usage)
+        return answer
+
+    async def _answer(self, request: ModelRequest, context: CallContext) -> ModelResponse:
         if self._sampling is not None and request.sampling is None:
             request = dataclasses.replace(request, sampling=self._sampling)
         first, *others = self._chains[request.role]

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from harnessx.errors import Outcome, StopReason, UserError
+from harnessx.errors import Halt, Outcome, StopReason, UserError
 from harnessx.messages import Message, ModelResponse, ToolCall, Usage, json_line
 
 FORMAT = 1
@@ -177,6 +177,8 @@ class Trajectory:
     trail: list[str] = field(default_factory=list, compare=False)
     """A mark (4 hex digits) per request asked and action taken, in order; also of the last one, that failed. Not
     part of the file."""
+    halt: Halt | None = field(default=None, compare=False)
+    """What cut it off, where no model could be asked any more: then this is no data. Not part of the file."""
 
     @property
     def passed(self) -> bool:

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from aegis.evaluator import VALIDATION
-from aegis.outage import BY_CHANCE, Outage, check_some_ran
+from aegis.outage import BY_CHANCE, check_some_ran
 from aegis.routing import System, serving
-from harnessx.errors import StopReason
+from harnessx.errors import Outage, StopReason
 from harnessx.runner.jobs import Job, RolloutResult
 from harnessx.tasks import Task
 

@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from harnessx.messages import ModelRequest, ModelResponse
+
+
+class Stopwatch(Protocol):
+    """The wall time of a rollout."""
+
+    def stopped(self) -> AbstractContextManager[object]:
+        """No time passes inside."""
+        ...
+
+    def charge(self, seconds: float) -> None:
+        """So much of the time that did not pass counts all the same."""
+        ...
+
+
+class NoStopwatch:
+    """Nobody counts."""
+
+    def stopped(self) -> AbstractContextManager[object]:
+        """Nothing to stop."""
+        return nullcontext()
+
+    def charge(self, seconds: float) -> None:
+        """Nobody to charge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +45,15 @@ class CallContext:
     attempt: int = 0
     path: str = "main"
     n: int = 0
+    watch: Stopwatch = field(default=NoStopwatch(), compare=False, repr=False)
+    """A provider's bad days are not the harness's time."""
 
 
 class Model(Protocol):
     """Answers requests. One instance serves many concurrent rollouts.
 
-    A class with ``deterministic = True`` promises equal answers to equal requests in equal contexts.
+    A class with ``deterministic = True`` promises equal answers to equal requests in equal contexts. One with
+    ``remote = True`` asks somebody over a network: a `harnessx.models.provider.Provider` then paces and retries it.
     """
 
     @property

@@ -5,12 +5,14 @@ LiteLLM takes seconds to import, so it is imported with the first request.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from harnessx.errors import LimitReached, ModelFailure, StopReason
 from harnessx.messages import Message, ModelRequest, ModelResponse, Part, ToolCall, Usage, digest_of
@@ -38,6 +40,7 @@ class LiteLLM:
     model: str
     api_base: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
+    remote: ClassVar[bool] = True
 
     @property
     def name(self) -> str:
@@ -52,6 +55,7 @@ class LiteLLM:
     async def complete(self, request: ModelRequest, context: CallContext) -> ModelResponse:
         """Ask the provider once: retries and caching are the caller's."""
         litellm = _litellm()
+        litellm.aclient_session = _session()
         import openai  # LiteLLM raises OpenAI's errors, whoever the provider is
 
         arguments: dict[str, Any] = {"model": self.model, "messages": _messages(request), "max_retries": 0}
@@ -67,11 +71,15 @@ class LiteLLM:
             raise LimitReached(StopReason.TOKEN_LIMIT, f"{self.model}: the context window is full") from error
         except openai.OpenAIError as error:
             raise self._failure(error) from error
-        return _response(litellm, answer, self.model)
+        try:
+            return _response(litellm, answer, self.model)
+        except (AttributeError, IndexError, TypeError) as error:
+            raise ModelFailure(f"{self.model}: an answer without a choice or of another shape: {error}") from error
 
     def _failure(self, error: Exception) -> ModelFailure:
         said = _said(error)
-        lasting = getattr(error, "status_code", None) in _LASTING
+        status = getattr(error, "status_code", None)
+        lasting = status in _LASTING
         missing = _litellm().validate_environment(self.model)["missing_keys"]
         package = re.search(r"No module named '(\w+)", said)
         if missing:
@@ -80,16 +88,44 @@ class LiteLLM:
         elif package:
             said = f"LiteLLM serves this model only with the package {package[1]}; install it: pip install {package[1]}"
         elif "LLM Provider NOT provided" in said:
+            status = None  # nobody was asked
             said = "no provider of LiteLLM by that name; a model is named provider/name, e.g. openai/gpt-5.4-mini"
         else:
             said = f"{type(error).__name__}: {said}"
-        return ModelFailure(f"{self.model}: {said}", transient=not (lasting or missing or package))
+        transient = not (lasting or missing or package)
+        return ModelFailure(f"{self.model}: {said}", transient=transient, status=status, retry_after=_asked(error))
 
 
 def _said(error: Exception) -> str:
     """The provider's own words, without the names of the errors LiteLLM wraps around them."""
     said = " ".join(str(error).split())
     return re.sub(r"^((litellm\.)?\w+(Error|Exception)(:| -) )+", "", said)[:500]
+
+
+def _asked(error: Exception) -> float | None:
+    """The seconds of a ``Retry-After`` header; a date there is no number of ours, and passed over."""
+    headers = getattr(error, "litellm_response_headers", None) or {}
+    try:
+        return max(0.0, float(headers["retry-after"]))
+    except (KeyError, ValueError):
+        return None
+
+
+_sessions: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = weakref.WeakKeyDictionary()
+
+
+def _session() -> Any:
+    """The HTTP client of this event loop: it stops reading an answer that does not end.
+
+    LiteLLM asks endpoints that speak OpenAI's protocol through it. Others answer through clients of its own,
+    whose answers are measured only once they are whole.
+    """
+    from harnessx.models.http import bounded_client
+
+    loop = asyncio.get_running_loop()
+    if loop not in _sessions:
+        _sessions[loop] = bounded_client()
+    return _sessions[loop]
 
 
 def _litellm() -> Any:

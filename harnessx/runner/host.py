@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from harnessx.errors import Failure, HarnessxError, LimitReached, Source, StopReason, ToolError, boundary
+from harnessx.errors import Failure, Halt, HarnessxError, LimitReached, Source, StopReason, ToolError, boundary
 from harnessx.harness import Limits
 from harnessx.messages import Conversation, Meter, ModelRequest, ModelResponse, ToolCall
 from harnessx.model_config import Models
-from harnessx.models.base import CallContext
+from harnessx.models.base import CallContext, NoStopwatch, Stopwatch
 from harnessx.tasks import Environment, ToolResult
 from harnessx.trajectory import Exchange, Shorthand, Step, ToolExchange, Trajectory, encode
 
@@ -70,6 +70,7 @@ class Host:
 
         A world that broke stays broken, whatever the other side does next."""
         self.done = False
+        self.watch: Stopwatch = NoStopwatch()
         self._models, self._environment, self._limits = models, environment, limits
         self._seed, self._tape, self._origin = seed, tape, origin
         self._recorder = recorder or Recorder()
@@ -102,6 +103,8 @@ class Host:
             response, key, replayed = await self._answer(request, path)
         except HarnessxError as error:
             self.failure = self.failure or error
+            if isinstance(error, Halt):
+                self.record.halt = error
             raise
         usage = response.usage
         self._spent.add(usage)
@@ -192,7 +195,7 @@ class Host:
             raise Failure(Source.PROCESSOR, f"no role {request.role!r}; roles: {', '.join(self._models.roles)}")
         context = self._contexts.get(path)
         if context is None:
-            context = CallContext(self._seed, self.record.task_id, self.record.attempt, path)
+            context = CallContext(self._seed, self.record.task_id, self.record.attempt, path, watch=self.watch)
             self._contexts[path] = context
         tape = self._tape
         if tape is None:
@@ -206,7 +209,7 @@ class Host:
         if cached is not None:
             return cached[0], key, cached[1] != self._origin
         if n:
-            context = CallContext(self._seed, self.record.task_id, self.record.attempt, path, n)
+            context = CallContext(self._seed, self.record.task_id, self.record.attempt, path, n, self.watch)
         response = await self._ask(request, context)
         with _MODEL:
             tape.put(key, self._origin, response)

@@ -16,16 +16,19 @@ import sys
 import traceback
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from harnessx.errors import Failure, Outcome, Source, StopReason, UserError, boundary
+from harnessx.errors import Failure, Outcome, ProviderDown, Source, StopReason, UserError, boundary
 from harnessx.harness import HarnessConfig
 from harnessx.model_config import ModelConfig, Models
+from harnessx.models.patience import Patience
 from harnessx.runner.cassette import Cassette, Entry, Freshness, RecordedVerifier, RecordedWorld, ResponseTape
 from harnessx.runner.host import Recorder
 from harnessx.runner.isolation import Workers
 from harnessx.runner.jobs import RolloutResult
 from harnessx.runner.rollout import Rollout, run_rollout
+from harnessx.runner.tellers import LaneTeller
 from harnessx.runner.wire import Channel, Frame
 from harnessx.runner.worker import die_with_parent
 from harnessx.tasks import Benchmark, Environment, Task, Verifier
@@ -53,6 +56,14 @@ def create_benchmark(spec: Mapping[str, Any]) -> Benchmark:
     return benchmark
 
 
+@dataclass(slots=True)
+class _Turn:
+    """Whose turn it is in a scope, and how many jobs there are of it."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    jobs: int = 0
+
+
 class Lane:
     """Serves jobs from one channel."""
 
@@ -65,9 +76,10 @@ class Lane:
         self._fresh: list[tuple[str, Entry]] = []
         self._flushing: asyncio.TimerHandle | None = None
         self._jobs: set[asyncio.Task[None]] = set()
-        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._turns: defaultdict[str, _Turn] = defaultdict(_Turn)
         """Jobs of one scope run one after the other: what a later one replays does not depend on luck."""
         self._persist = True
+        self._teller: LaneTeller | None = None
         self._freshness = Freshness()
 
     def on_frame(self, frame: Frame) -> None:
@@ -77,6 +89,9 @@ class Lane:
                 self._init(frame)
             case "harness":
                 self._harnesses[frame["digest"]] = HarnessConfig.from_json(frame["harness"])
+            case "granted":
+                assert self._teller is not None
+                self._teller.answered(frame["ticket"], frame["refused"])
             case "job":
                 task = asyncio.ensure_future(self._job(frame))
                 self._jobs.add(task)
@@ -94,7 +109,9 @@ class Lane:
         try:
             self._benchmark = create_benchmark(frame["benchmark"])
             config = ModelConfig.from_json(frame["model"])
-            self._models, self._model_digest = Models(config), config.digest
+            self._teller = LaneTeller(self.channel.send) if frame["metered"] else None
+            self._models = Models(config, Patience(**frame["patience"]), frame["share"], self._teller)
+            self._model_digest = config.digest
         except Exception as error:  # noqa: BLE001  (the boundary of the process: the pool is told)
             said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             self.channel.send({"t": "unable", "error": said})
@@ -118,8 +135,13 @@ class Lane:
     async def _job(self, frame: Frame) -> None:
         scope = frame["scope"]
         tape = self._cassette(self._tapes, scope, frame["tape"])
-        async with self._turns[scope]:
+        turn = self._turns[scope]
+        turn.jobs += 1
+        async with turn.lock:
             await self._arms(frame, tape)
+        turn.jobs -= 1
+        if not turn.jobs:
+            del self._turns[scope]
         if not frame["keep_tape"]:
             self._tapes.pop(scope, None)
 
@@ -137,6 +159,10 @@ class Lane:
             )
             record = await self._rollout(rollout, tape, frame)
             self._flush()
+            if record.halt is not None:  # what was cut off is no data
+                if isinstance(record.halt, ProviderDown):  # of a refused call the pool knows
+                    self.channel.send({"t": "down", "reason": record.halt.reason})
+                return
             result = summarize(record, arm["key"])
             text = record.to_jsonl() if frame["trajectories"] else None
             self.channel.send(
@@ -167,7 +193,7 @@ class Lane:
                     tape=ResponseTape(tape, self._freshness, strict=frame["confirming"]),
                     recorder=Recorder(),
                 )
-            if record.outcome is not Outcome.INFRA_ERROR:
+            if record.outcome is not Outcome.INFRA_ERROR or record.halt is not None:
                 break
         return record
 

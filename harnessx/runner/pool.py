@@ -10,34 +10,26 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
-import socket
-import subprocess
-import sys
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harnessx.errors import HarnessxError, UserError
+from harnessx.errors import HarnessxError, Outage
 from harnessx.harness import HarnessConfig
 from harnessx.model_config import ModelConfig
+from harnessx.models.patience import Patience
 from harnessx.runner.cassette import Entry
 from harnessx.runner.isolation import resolve_isolation
 from harnessx.runner.jobs import Job, RolloutResult, rollout_key
-from harnessx.runner.lane import MAX_LANE_FRAME, create_benchmark
+from harnessx.runner.lane import create_benchmark
+from harnessx.runner.lanes import Drained as Drained
+from harnessx.runner.lanes import LaneProcess, Pending
+from harnessx.runner.purse import Purse
 from harnessx.runner.shelf import Shelf, outdated
-from harnessx.runner.wire import Channel, Frame
+from harnessx.runner.wire import Frame
 from harnessx.tasks import Benchmark
-
-MAX_LANE_DEATHS = 3
-"""A lane may die this often without finishing a job in between."""
-EXIT_S = 2.0
-
-
-class Drained(HarnessxError):
-    """The pool was asked to stop; what was running has finished."""
 
 
 class RunnerBroken(HarnessxError):
@@ -57,21 +49,11 @@ class PoolConfig:
     persist: bool = True
     """Whether recordings are stored. A free and deterministic model can be asked again instead: outcomes
     stay the same, and a resumed run counts more calls as made."""
+    patience: Patience = field(default_factory=Patience)
+    """With models behind a network."""
     window_s: float | None = None
     """A confirming pair starts within so many seconds, and replays nothing older. None: no limit, for models
     that do not change."""
-
-
-@dataclass(slots=True)
-class _Pending:
-    job: Job
-    keys: list[str]
-    results: list[RolloutResult | None]
-    trajectories: list[str | None]
-    finished: asyncio.Future[None]
-    lane: int
-    sent: list[int] = field(default_factory=list)
-    """Which arms were sent (the others were in the shelf)."""
 
 
 class Pool:
@@ -87,13 +69,28 @@ class Pool:
         self.benchmark: Benchmark = create_benchmark(config.benchmark)
         self._model_digest = config.model.digest
         self._benchmark_digest = self.benchmark.digest
-        self._lanes: list[_LaneProcess] = []
-        self._pending: dict[int, _Pending] = {}
+        self._lanes: list[LaneProcess] = []
+        self._pending: dict[int, Pending] = {}
         self._next_id = 0
+        self.purse: Purse | None = None
 
     def attach(self, shelf: Shelf) -> None:
         """Keep results in ``shelf`` from now on."""
         self._shelf = shelf
+
+    def charge(self, purse: Purse) -> None:
+        """Ask ``purse`` before each model call from now on. To be said before the first job."""
+        self.purse = purse if purse.limited else None
+
+    @property
+    def persistent(self) -> bool:
+        """Whether recordings are kept."""
+        return self.config.persist and self._shelf is not None
+
+    def halt(self, error: BaseException) -> None:
+        """Nothing that waits, in whatever lane, can be had now: it ends with ``error``. A later job is tried again."""
+        for lane in self._lanes:
+            lane.dismiss(error)
 
     def drain(self) -> None:
         """Start nothing more; `run` raises `Drained` once what is in flight has finished."""
@@ -103,7 +100,7 @@ class Pool:
     async def __aenter__(self) -> Pool:
         count = self.config.lanes or os.cpu_count() or 1
         share = max(1, self.config.concurrency // count)
-        self._lanes = [_LaneProcess(self, index, share) for index in range(count)]
+        self._lanes = [LaneProcess(self, index, share) for index in range(count)]
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -153,12 +150,12 @@ class Pool:
             for job in jobs:
                 self._shelf.forget([self.key(job, arm) for arm in job.arms], job.scope)
 
-    def _submit(self, job: Job, on_result: Callable[[RolloutResult], None] | None) -> _Pending:
+    def _submit(self, job: Job, on_result: Callable[[RolloutResult], None] | None) -> Pending:
         finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         count = len(job.arms)
         keys = [self.key(job, arm) for arm in job.arms]
         lane = self._lane_of(job)
-        entry = _Pending(job, keys, [None] * count, [None] * count, finished, lane)
+        entry = Pending(job, keys, [None] * count, [None] * count, finished, lane)
         if on_result is not None:
             finished.add_done_callback(
                 lambda f: None if f.cancelled() or f.exception() else [on_result(r) for r in entry.results if r]
@@ -176,7 +173,7 @@ class Pool:
         self._lanes[lane].enqueue(ident, entry)
         return entry
 
-    def _start_anew(self, entry: _Pending) -> None:
+    def _start_anew(self, entry: Pending) -> None:
         """All arms of a pair run within the window, or none of them counts."""
         assert self._shelf is not None
         self._shelf.forget(entry.keys, entry.job.scope)
@@ -189,7 +186,7 @@ class Pool:
             return zlib.crc32(job.task.id.encode()) % len(self._lanes)
         return min(range(len(self._lanes)), key=lambda index: self._lanes[index].load)
 
-    def _recall(self, entry: _Pending, index: int, key: str) -> None:
+    def _recall(self, entry: Pending, index: int, key: str) -> None:
         body = self._shelf.rollout(key) if self._shelf is not None else None
         if body is None or self._shelf is None:
             return
@@ -198,7 +195,7 @@ class Pool:
             entry.results[index] = RolloutResult.from_json(json.loads(body))
             entry.trajectories[index] = text
 
-    def job_frame(self, ident: int, entry: _Pending, known: set[str]) -> Frame:
+    def job_frame(self, ident: int, entry: Pending, known: set[str]) -> Frame:
         """The order a lane gets; recordings travel with the first job of a scope."""
         job = entry.job
         arms = [{"harness": job.arms[i].digest, "key": entry.keys[i]} for i in entry.sent]
@@ -242,6 +239,9 @@ class Pool:
             case "arm":
                 self._take(frame)
                 return None
+            case "down":
+                self.halt(Outage(frame["reason"]))
+                return None
         ident = int(frame["id"])
         entry = self._pending.pop(ident, None)
         if entry is not None and not entry.finished.done():
@@ -262,164 +262,3 @@ class Pool:
         if entry is not None:
             index = entry.sent[frame["index"]]
             entry.results[index], entry.trajectories[index] = result, frame["trajectory"]
-
-
-class _LaneProcess:
-    """One lane: its process, its queue, and what it has been told."""
-
-    def __init__(self, pool: Pool, index: int, share: int) -> None:
-        self._pool, self._index, self._share = pool, index, share
-        self._queue: list[tuple[int, _Pending]] = []
-        self._running: dict[int, _Pending] = {}
-        self._channel: Channel | None = None
-        self._process: subprocess.Popen[bytes] | None = None
-        self._starting: asyncio.Task[None] | None = None
-        self._told: set[str] = set()
-        self._known: set[str] = set()
-        self._deaths = 0
-        self._error: BaseException | None = None
-        self._closed = False
-        self._draining = False
-
-    @property
-    def load(self) -> int:
-        """Jobs waiting or running."""
-        return len(self._queue) + len(self._running)
-
-    def enqueue(self, ident: int, entry: _Pending) -> None:
-        """Add a job; it starts when one of the lane's places is free."""
-        if self._draining:
-            entry.finished.set_exception(Drained("stopped on request"))
-            return
-        if self._error is not None:
-            entry.finished.set_exception(self._error)
-            return
-        self._queue.append((ident, entry))
-        if self._channel is not None:
-            self._feed()
-        elif self._starting is None:
-            self._begin()
-
-    def _begin(self) -> None:
-        self._starting = asyncio.ensure_future(self._start())
-        self._starting.add_done_callback(self._started)
-
-    def _started(self, start: asyncio.Task[None]) -> None:
-        if start is self._starting:
-            self._starting = None
-        error = None if start.cancelled() else start.exception()
-        if isinstance(error, OSError):
-            error = UserError(f"cannot start runner lane {self._index}: {error}")
-        if error is not None:
-            self._fail(error)
-
-    async def _start(self) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "harnessx.runner.lane", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        channel = await Channel.over(ours, self._on_frame, self._on_close, MAX_LANE_FRAME)
-        config = self._pool.config
-        channel.send(
-            {
-                "t": "init",
-                "benchmark": dict(config.benchmark),
-                "model": config.model.to_json(),
-                "isolation": self._pool.isolation,
-                "seed": config.seed,
-                "persist": config.persist and self._pool._shelf is not None,
-                "window_s": config.window_s,
-            }
-        )
-        self._told.clear()
-        self._known.clear()
-        self._channel = channel
-        self._feed()
-
-    def _feed(self) -> None:
-        while self._channel is not None and self._queue and len(self._running) < self._share:
-            ident, entry = self._queue.pop(0)
-            if entry.finished.done():
-                continue
-            for index in entry.sent:
-                harness = entry.job.arms[index]
-                if harness.digest not in self._told:
-                    self._told.add(harness.digest)
-                    self._channel.send({"t": "harness", "digest": harness.digest, "harness": harness.to_json()})
-            self._running[ident] = entry
-            self._channel.send(self._pool.job_frame(ident, entry, self._known))
-
-    def _on_frame(self, frame: Frame) -> None:
-        if frame["t"] == "unable":
-            self._fail(UserError(f"a runner lane cannot start: {frame['error']}"))
-            return
-        try:
-            finished = self._pool.on_frame(frame)
-        except HarnessxError as error:
-            self._fail(error)
-            return
-        if finished is not None:
-            self._deaths = 0
-            self._running.pop(finished, None)
-            self._feed()
-
-    def _on_close(self, reason: str) -> None:
-        self._channel = None
-        if self._closed:
-            return
-        code = self._reap()
-        self._deaths += 1
-        if self._deaths > MAX_LANE_DEATHS:
-            how = f"exit {code}" if code >= 0 else signal.Signals(-code).name
-            said = f", {reason}" if reason else ""
-            self._fail(UserError(f"runner lane {self._index} died {self._deaths} times in a row ({how}{said})"))
-            return
-        for entry in self._running.values():
-            entry.sent = [i for i in entry.sent if entry.results[i] is None]
-        self._queue[:0] = self._running.items()
-        self._running.clear()
-        if self._queue:
-            self._begin()
-
-    def _fail(self, error: BaseException) -> None:
-        """Nothing that waits for this lane can be had, now or later."""
-        self._error = error
-        waiting = [*self._running.values(), *(entry for _, entry in self._queue)]
-        self._running.clear()
-        self._queue.clear()
-        for entry in waiting:
-            if not entry.finished.done():
-                entry.finished.set_exception(error)
-        self.close()
-
-    def _reap(self) -> int:
-        """The exit code of the process, which is over or will be."""
-        assert self._process is not None
-        try:
-            return self._process.wait(EXIT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            return self._process.wait()
-
-    def drain(self) -> None:
-        """Drop the queue; jobs in flight finish."""
-        self._draining = True
-        for _, entry in self._queue:
-            if not entry.finished.done():
-                entry.finished.set_exception(Drained("stopped on request"))
-        self._queue.clear()
-
-    def close(self) -> None:
-        """End the lane and everything below it."""
-        self._closed = True
-        if self._starting is not None:
-            self._starting.cancel()
-        if self._channel is not None:
-            self._channel.close()
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()

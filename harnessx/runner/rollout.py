@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -43,6 +44,35 @@ class Rollout:
     seed: int = 0
     key: str = ""
     model: str = ""
+
+
+class Watch:
+    """The wall time of a rollout: a deadline that is moved by the time that does not count."""
+
+    def __init__(self, deadline: asyncio.Timeout) -> None:
+        self._deadline, self._stops = deadline, 0
+        self._left = self._charged = 0.0
+        self._limited = deadline.when() is not None
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """No time passes inside; calls made at once stop it together."""
+        loop = asyncio.get_running_loop()
+        when = self._deadline.when()
+        if self._stops == 0 and when is not None and not self._deadline.expired():
+            self._left, self._charged = when - loop.time(), 0.0
+            self._deadline.reschedule(None)
+        self._stops += 1
+        try:
+            yield
+        finally:
+            self._stops -= 1
+            if self._limited and self._stops == 0 and not self._deadline.expired():
+                self._deadline.reschedule(loop.time() + self._left - self._charged)
+
+    def charge(self, seconds: float) -> None:
+        """So much of the stopped time counts all the same; of calls made at once, the longest."""
+        self._charged = max(self._charged, seconds)
 
 
 async def inprocess(harness: HarnessConfig, episode: Episode, host: Host) -> Ending:
@@ -113,7 +143,8 @@ async def _run(rollout: Rollout, models: Models, environment: Environment | None
     prompt = f"{task.prompt}\n\n{first}" if first else task.prompt
     episode = Episode(task.id, prompt, rollout.attempt, rollout.seed, tools, models.roles)
     try:
-        async with asyncio.timeout(rollout.harness.slots.limits.wall_s):
+        async with asyncio.timeout(rollout.harness.slots.limits.wall_s) as deadline:
+            host.watch = Watch(deadline)
             with boundary(Source.WORKER):
                 ending = await execute(rollout.harness, episode, host)
         record.stop_reason = _stop_reason(ending, host)

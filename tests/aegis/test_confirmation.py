@@ -18,11 +18,10 @@ from aegis.evaluator import VALIDATION
 from aegis.gate.confirmation import Confirmation, Draws, Trial
 from aegis.gate.pairs import redrawn, worst_case
 from aegis.manifest import Manifest, Signature
-from aegis.outage import Outage
 from aegis.record import Bucket, Decision, Prediction
 from aegis.statistics import PairedTest, Spending, Superiority, Verdict
 from harnessx.algebra import Edit
-from harnessx.errors import Outcome, StopReason
+from harnessx.errors import Outage, Outcome, StopReason
 from harnessx.harness import HarnessConfig
 from harnessx.runner.jobs import Job, RolloutResult
 from harnessx.tasks import Task

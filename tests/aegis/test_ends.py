@@ -30,6 +30,13 @@ class Flaky(Bounded):
         return await super().complete(request, context)
 
 
+class Gone(Bounded):
+    remote = True
+
+    async def complete(self, request, context):
+        raise ModelFailure("bounded: 401 no such key", transient=False, status=401)
+
+
 class Unpriced(Bounded):
     async def complete(self, request, context):
         answer = await super().complete(request, context)
@@ -89,6 +96,17 @@ def test_a_model_that_is_dead_ends_the_run_and_it_can_go_on(home, tmp_path, whol
     assert again.returncode == 2
 
 
+def test_a_provider_that_is_gone_ends_the_run_at_once_and_it_can_go_on(home, tmp_path, whole):
+    folder, gone = tmp_path / "run", "task_model.main._target_=other_models.Gone"
+    dead = go(home, folder, gone)
+    assert dead.returncode == 2
+    *_, last = dead.stderr.splitlines()
+    assert last.startswith("error: bounded: 401 no such key; see to task_model, its API key and its endpoint; then")
+    assert f"run.dir={folder} run.resume=true" in last
+    assert not (folder / "summary.json").exists()
+    assert go(home, folder, gone, "run.resume=true").returncode == 2
+
+
 def test_an_index_links_only_what_is_there(home, tmp_path, whole):
     go(home, tmp_path / "run", *flaky("ev"))
     unfinished, finished = ((f / "INDEX.md").read_text() for f in (tmp_path / "run", whole))
@@ -128,7 +146,8 @@ def test_a_score_that_could_not_be_measured_is_an_error(home, tmp_path, monkeypa
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     done = go(home, tmp_path, f"task_model={model}", "limit=1", "runner.lanes=1", module="aegis.evaluate")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"error: none of the 1 rollouts on sealed could be run: {model}: ")
+    assert done.stderr.startswith(f"error: {model}: ")
+    assert done.stderr.endswith("; see to task_model, its API key and its endpoint\n")
     assert said in done.stderr
     assert "mcp" not in done.stderr
     assert done.stderr.count("\n") == 1

@@ -9,12 +9,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from loop_drive import Accept, World
+from misbehaving import FAULTS, OK, in_turn, misbehaving
 
 from harnessx import HarnessConfig, ModelConfig, Outcome, StopReason
 from harnessx.errors import ModelFailure
 from harnessx.messages import Conversation, Message, ModelRequest, ToolCall, ToolSchema, Usage
 from harnessx.models.base import CallContext
 from harnessx.models.litellm import LiteLLM
+from harnessx.models.patience import Patience
+from harnessx.models.provider import Provider as Patient
 
 ASK = ModelRequest("Be brief.", Conversation([Message("user", "hi")]))
 
@@ -188,3 +191,12 @@ async def test_a_full_context_window_is_a_limit_of_the_rollout(provider: Provide
     provider.fails(400, "This model's maximum context length is 8 tokens.", "context_length_exceeded")
     record = await ModelConfig(model(provider)).agentic(HarnessConfig()).run("x", World(), Accept())
     assert (record.stop_reason, record.outcome) == (StopReason.TOKEN_LIMIT, Outcome.PASSED)
+
+
+async def test_every_fault_of_a_provider_is_borne_with(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "loopback")
+    with misbehaving(in_turn(FAULTS)) as server:
+        patience = Patience(timeout_s=1.5, base_s=0.01)
+        answer = await Patient(LiteLLM("openai/local", server.base), patience).complete(ASK, CallContext())
+    assert answer.content == "done"
+    assert [request.kind for request in server.seen] == [*FAULTS, OK]
