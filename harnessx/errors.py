@@ -140,6 +140,13 @@ class Failure(HarnessxError):
         return self.source.outcome
 
 
+class WorkerLost(Failure):
+    """A worker was gone without a word: killed from outside, or by the code in it."""
+
+    def __init__(self) -> None:
+        super().__init__(Source.WORKER, "the worker ended before its rollout did")
+
+
 class ModelFailure(Failure):
     """The provider failed. ``transient`` failures are worth a retry and are never cached.
 

@@ -180,6 +180,9 @@ class Trajectory:
     halt: Halt | None = field(default=None, compare=False)
     """What cut it off, where no model could be asked any more: then this is no data. Not part of the file."""
 
+    lost: bool = field(default=False, compare=False)
+    """Whether its worker was gone without a word. Not part of the file."""
+
     @property
     def passed(self) -> bool:
         """Whether the verifier accepted it."""

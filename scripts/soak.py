@@ -3,7 +3,7 @@
     python scripts/soak.py --rollouts 20000 --out results/soak.json
 
 Rollouts of H_0 on ``household`` with the offline player, each a fresh attempt that is stored as a confirming
-one is. The host and its lanes are looked at every ``--every`` rollouts; growth counts from ``--settled`` on.
+one is; one in ``--own`` brings code of its own, which runs in a worker. The host and its lanes are looked at every ``--every`` rollouts; growth counts from ``--settled`` on.
 Store operations are timed on stores of 1,000, 10,000 and 100,000 rollouts.
 """
 
@@ -24,13 +24,30 @@ from typing import Any
 
 from aegis.provenance import versions
 from aegis.store import RunStore
+from harnessx.algebra import set_asset
+from harnessx.hooks import Hook
 from harnessx.model_config import ModelConfig
 from harnessx.runner.cassette import Entry
 from harnessx.runner.jobs import Job
 from harnessx.runner.pool import Pool, PoolConfig
+from harnessx.spec import Spec
 
 SIZES = (1_000, 10_000, 100_000)
 TIMED = 500
+CODE = """\
+from dataclasses import dataclass
+
+from harnessx.hooks import Hook
+from harnessx.processor import Processor
+
+
+@dataclass
+class X(Processor):
+    hooks = (Hook.BEFORE_MODEL,)
+
+    async def process(self, event):
+        yield event
+"""
 HELD = ("host_mb", "host_handles", "lanes_mb", "lanes_handles")
 
 
@@ -53,16 +70,17 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=500)
     parser.add_argument("--settled", type=int, default=2_000)
     parser.add_argument("--tasks", type=int, default=100)
+    parser.add_argument("--own", type=int, default=20, help="one rollout in so many brings code of its own")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="where the table goes; left out: it is printed")
     arguments = parser.parse_args()
-    samples = asyncio.run(
-        soak(arguments.rollouts, arguments.every, arguments.tasks, arguments.seed)
-    )
+    given = (arguments.rollouts, arguments.every, arguments.tasks, arguments.seed, arguments.own)
+    samples = asyncio.run(soak(*given))
     since = next(sample for sample in samples if sample.rollouts >= min(arguments.settled, samples[-1].rollouts))
     table = {
         "rollouts": arguments.rollouts,
         "tasks": arguments.tasks,
+        "own_code_share": 1 / arguments.own,
         "seed": arguments.seed,
         "settled": since.rollouts,
         "growth": {name: _growth(samples, since, name) for name in HELD},
@@ -83,7 +101,7 @@ def _growth(samples: list[Sample], since: Sample, name: str) -> float:
     return round(max(getattr(s, name) for s in samples if s.rollouts >= since.rollouts) / then - 1, 4)
 
 
-async def soak(rollouts: int, every: int, tasks: int, seed: int) -> list[Sample]:
+async def soak(rollouts: int, every: int, tasks: int, seed: int, share: int) -> list[Sample]:
     """Run, and look every so often."""
     pool = Pool(
         PoolConfig(
@@ -94,6 +112,7 @@ async def soak(rollouts: int, every: int, tasks: int, seed: int) -> list[Sample]
         )
     )
     harness = pool.benchmark.harness()
+    own = set_asset(harness, "assets/x.py", CODE).insert(Hook.BEFORE_MODEL, Spec("assets/x.py:X"))
     drawn = pool.benchmark.tasks("validation", tasks)
     samples: list[Sample] = []
     began = time.monotonic()
@@ -102,7 +121,7 @@ async def soak(rollouts: int, every: int, tasks: int, seed: int) -> list[Sample]
         async with pool:
             for start in range(0, rollouts, every):
                 jobs = [
-                    Job("validation", drawn[n % len(drawn)], 1_000 + n, (harness,), confirming=True)
+                    Job("validation", drawn[n % len(drawn)], 1_000 + n, (harness if n % share else own,), confirming=True)
                     for n in range(start, min(start + every, rollouts))
                 ]
                 results = await pool.run(jobs)

@@ -21,7 +21,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from harnessx.errors import Failure, HarnessxError, Source, StopReason, UserError, boundary
+from harnessx.errors import Failure, HarnessxError, Source, StopReason, UserError, WorkerLost, boundary
 from harnessx.harness import HarnessConfig
 from harnessx.loop import Ending, Episode, RunLoop
 from harnessx.messages import ModelRequest, ToolCall
@@ -193,7 +193,10 @@ class _Supervisor:
                 raise WireError(f"unknown type {other!r}")
 
     def _on_close(self, reason: str) -> None:
-        self._fail(f"sent {reason}" if reason else "ended before its rollout did")
+        if reason:
+            self._fail(f"sent {reason}")
+        elif not self._ending.done():
+            self._ending.set_exception(WorkerLost())
 
     def _serve(self, ident: object, work: Coroutine[Any, Any, Frame]) -> None:
         if len(self._serving) >= MAX_IN_FLIGHT:

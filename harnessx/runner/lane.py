@@ -176,26 +176,37 @@ class Lane:
             )
 
     async def _rollout(self, rollout: Rollout, tape: Cassette, frame: Frame) -> Trajectory:
-        """One rollout; what the world broke is tried again."""
+        """One rollout; what the world broke is tried again, and once what lost its worker.
+
+        A worker may have been killed by somebody, or have killed itself to be dealt a second time. So the second
+        time only counts where it does all again that was done the first time.
+        """
+        lost: Trajectory | None = None
         for _ in range(1 + INFRA_RETRIES):
-            try:
-                with boundary(Source.ENVIRONMENT):
-                    environment, verifier = self._world(rollout, frame.get("world", ()))
-            except Failure as failure:
-                record = Trajectory(rollout.task.id, rollout.attempt, rollout.harness.digest, error=str(failure))
-            else:
-                record = await run_rollout(
-                    rollout,
-                    self._models,
-                    environment,
-                    verifier,
-                    execute=self._workers.execute,
-                    tape=ResponseTape(tape, self._freshness, strict=frame["confirming"]),
-                    recorder=Recorder(),
-                )
-            if record.outcome is not Outcome.INFRA_ERROR or record.halt is not None:
+            record = await self._once(rollout, tape, frame)
+            if record.lost and lost is None:
+                lost = record
+            elif record.outcome is not Outcome.INFRA_ERROR or record.halt is not None:
                 break
-        return record
+        if lost is None or record.outcome is Outcome.INFRA_ERROR or record.trail[: len(lost.trail)] == lost.trail:
+            return record
+        return lost
+
+    async def _once(self, rollout: Rollout, tape: Cassette, frame: Frame) -> Trajectory:
+        try:
+            with boundary(Source.ENVIRONMENT):
+                environment, verifier = self._world(rollout, frame.get("world", ()))
+        except Failure as failure:
+            return Trajectory(rollout.task.id, rollout.attempt, rollout.harness.digest, error=str(failure))
+        return await run_rollout(
+            rollout,
+            self._models,
+            environment,
+            verifier,
+            execute=self._workers.execute,
+            tape=ResponseTape(tape, self._freshness, strict=frame["confirming"]),
+            recorder=Recorder(),
+        )
 
     def _world(self, rollout: Rollout, stored: Any) -> tuple[Environment | None, Verifier]:
         benchmark, task = self._benchmark, rollout.task

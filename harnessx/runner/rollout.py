@@ -16,6 +16,7 @@ from harnessx.errors import (
     Outcome,
     Source,
     StopReason,
+    WorkerLost,
     boundary,
 )
 from harnessx.harness import HarnessConfig
@@ -158,6 +159,7 @@ async def _run(rollout: Rollout, models: Models, environment: Environment | None
         if isinstance(own, Failure):
             _fail(record, own.outcome, own)
         else:
+            record.lost = isinstance(failure, WorkerLost)
             _fail(record, Outcome.HARNESS_ERROR, failure)
     except HarnessxError as error:
         _fail(record, Outcome.HARNESS_ERROR, error)

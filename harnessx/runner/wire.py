@@ -53,7 +53,7 @@ class Channel(asyncio.Protocol):
     Args:
         on_frame: called with each frame; a `WireError`, `KeyError`, `TypeError` or `ValueError` that it
             raises means the frame was malformed.
-        on_close: called once, with the reason ('' for a clean end).
+        on_close: called once, with the reason ('' where the peer is just gone).
         limit: bytes of the longest frame that is accepted.
     """
 
@@ -100,7 +100,8 @@ class Channel(asyncio.Protocol):
             self._break(f"a malformed {kind!r} frame ({type(error).__name__}: {error})")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._on_close(self._broken or (str(exc) if exc else ""))
+        gone = exc is None or isinstance(exc, ConnectionError)  # a peer that was killed says nothing either way
+        self._on_close(self._broken or ("" if gone else str(exc)))
 
     def send(self, frame: Mapping[str, Any]) -> None:
         """Queue a frame; dropped when the peer is gone (``on_close`` tells)."""
