@@ -13,7 +13,9 @@ from aegis.record import Calls
 from aegis.routing import System, serving
 from aegis.statistics import Interval, bootstrap_mean
 from harnessx.harness import HarnessConfig
+from harnessx.models.spend import Spend, added
 from harnessx.runner.jobs import Job, RolloutResult
+from harnessx.runner.purse import Purse
 from harnessx.tasks import Task
 from harnessx.trajectory import Trajectory
 
@@ -64,8 +66,14 @@ class Meter:
         self._seen: set[str] = set()
         self.rollouts = self.passed = self.tokens = self.missing = 0
         self.calls = Calls()
+        self.paid: dict[str, Spend] = {}
+        """By account; what was replayed costs nothing here, and counts in ``tokens`` and ``dollars``."""
         self.dollars: float | None = 0.0
         """None once a rollout has no known price."""
+
+    def pay(self, account: str, spend: Spend) -> None:
+        """Add what was paid for something else than a rollout, where the run makes use of it."""
+        self.paid = added(self.paid, {account: spend})
 
     def count(self, results: Iterable[RolloutResult]) -> None:
         """Add finished rollouts."""
@@ -77,6 +85,7 @@ class Meter:
             self.passed += result.passed
             self.missing += result.missing
             self.tokens += result.tokens
+            self.paid = added(self.paid, result.paid)
             replayed = result.replayed_calls
             made = result.model_calls - replayed
             self.calls = Calls(self.calls.made + made, self.calls.replayed + replayed)
@@ -125,6 +134,7 @@ class Evaluator:
     Args:
         tasks: the tasks of each split.
         watcher: told of every rollout.
+        purse: the pool's, where the budget is one of tokens or money.
         budget: what all of it may cost; every method below raises `BudgetSpent` instead of going beyond.
     """
 
@@ -134,9 +144,10 @@ class Evaluator:
         tasks: Mapping[str, Sequence[Task]],
         watcher: Watcher | None = None,
         budget: Budget | None = None,
+        purse: Purse | None = None,
     ) -> None:
         self.pool, self.tasks, self.meter = pool, tasks, Meter()
-        self.allowance = Allowance(budget or Budget(), self.meter)
+        self.allowance = Allowance(budget or Budget(), self.meter, purse)
         self._watcher = watcher
 
     def within(self, keep: Callable[[Task], bool]) -> Evaluator:
@@ -165,8 +176,10 @@ class Evaluator:
         records: list[tuple[RolloutResult, str | None]] = []
         on_result = self._watched(len(jobs))
         for batch in self.allowance.slices(jobs, 1):
-            done = [arms[0] for arms in await self.pool.run_recorded(batch, on_result)]
-            self._count([result for result, _ in done])
+            with self.allowance.asking():
+                done = [arms[0] for arms in await self.pool.run_recorded(batch, on_result)]
+                self._count([result for result, _ in done])
+                self.allowance.settle()
             records += done
         results = tuple(result for result, _ in records)
         check_some_ran(results, EVOLVE)
@@ -184,9 +197,11 @@ class Evaluator:
         arms: list[list[RolloutResult]] = []
         on_result = self._watched(sum(len(job.arms) for job in jobs))
         for batch in self.allowance.slices(jobs, max((len(job.arms) for job in jobs), default=1)):
-            done = await self.pool.run(batch, on_result)
-            for results in done:
-                self._count(results)
+            with self.allowance.asking():
+                done = await self.pool.run(batch, on_result)
+                for results in done:
+                    self._count(results)
+                self.allowance.settle()
             arms += done
         return arms
 

@@ -86,6 +86,7 @@ def run_folder(config: Mapping[str, Any], settings: Settings) -> Path:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
+    from aegis.settings import schedule_of
     from harnessx.messages import digest_of
 
     sweep = HydraConfig.get().mode is RunMode.MULTIRUN
@@ -93,8 +94,7 @@ def run_folder(config: Mapping[str, Any], settings: Settings) -> Path:
         return Path(config["run"]["dir"])
     base = Path("results", str(config["benchmark"]["name"]))
     if sweep:
-        schedule = {name: config[name] for name in ("rounds", "patience", "budget")}
-        return base / digest_of([settings.identity, schedule])[:16]
+        return base / digest_of([settings.identity, schedule_of(config)])[:16]
     return base / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-seed-{settings.seed}"
 
 

@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from aegis.record import Summary
-from aegis.settings import CHANGEABLE, Settings, identity_of
+from aegis.settings import CHANGEABLE, Settings, identity_of, schedule_of
 from aegis.store import first_difference, refuse_another
 from aegis.views.folder import RunFolder
 from harnessx.errors import UserError
-
-SCHEDULE = ("rounds", "patience", "budget")
-"""What decides when a run ends. Of a finished one it is as fixed as the rest."""
 
 
 def taken_up(config: dict[str, Any], given: Sequence[str]) -> dict[str, Any]:
@@ -67,12 +64,11 @@ def finished(settings: Settings, folder: Path) -> Summary | None:
     run = RunFolder.read(folder)
     assert run.summary is not None
     refuse_another(folder, identity_of(run.config), settings.identity)
-    for name in SCHEDULE:
-        difference = first_difference(run.config.get(name), settings.raw[name], name)
-        if difference is not None:
-            key, then, now = difference
-            raise UserError(
-                f"{folder} is finished: its sealed tasks were read after {run.summary.rounds} rounds; "
-                f"{key} was {then}: for {key}={now} set another run.dir"
-            )
+    difference = first_difference(schedule_of(run.config), schedule_of(settings.raw))
+    if difference is not None:  # of a finished run the schedule is as fixed as the rest
+        key, then, now = difference
+        raise UserError(
+            f"{folder} is finished: its sealed tasks were read after {run.summary.rounds} rounds; "
+            f"{key} was {then}: for {key}={now} set another run.dir"
+        )
     return run.summary

@@ -15,7 +15,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from aegis.allowance import BudgetSpent
 from aegis.candidate import Candidate
 from aegis.evaluator import EVOLVE, Evaluation, Evaluator
 from aegis.gate.canary import Canary, CanaryReport
@@ -26,6 +25,7 @@ from aegis.history import History
 from aegis.meta.base import Brief, MetaAgent
 from aegis.routing import System
 from aegis.stages import critic, digester, evolver, planner
+from harnessx.errors import BudgetSpent
 from harnessx.harness import HarnessConfig
 from harnessx.trajectory import Trajectory
 

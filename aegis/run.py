@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aegis.accounts import Measured, costs, gaps
-from aegis.allowance import BudgetSpent
 from aegis.calibration import calibrate, check_power
+from aegis.estimate import confirm, estimate
 from aegis.evaluator import CANARY, EVOLVE, SEALED, SPLITS, VALIDATION, Evaluation, Evaluator
 from aegis.gate.canary import Canary
 from aegis.gate.confirmation import Confirmation, Draws
@@ -31,9 +31,10 @@ from aegis.store import RunStore
 from aegis.strategies.base import Result, Schedule, Strategy
 from aegis.views.progress import Progress
 from aegis.watch import Watch
-from harnessx.errors import UserError
+from harnessx.errors import BudgetSpent, UserError
 from harnessx.harness import HarnessConfig
 from harnessx.runner.pool import Pool
+from harnessx.runner.purse import Purse
 from harnessx.tasks import Benchmark, HasCanaries, Task
 
 
@@ -55,14 +56,20 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
     meta: MetaAgent = instantiate(settings.raw["meta"], "meta")
     strategy: Strategy = instantiate(settings.raw["strategy"], "strategy")
     strategy.check(tasks, meta)
+    expected = estimate(settings, baseline, tasks)
+    if not (folder / "run.db").exists():
+        confirm(expected, settings.budget)
     with RunStore.open(folder, settings.identity, resume=resume) as store, progress:
+        progress.note(expected.line)
         done = _Done.of(store)
         if not done.sealed:
             _write_config(store, settings)
         pool.attach(store)
+        purse = Purse(settings.budget.caps, store.paid(), store.put_paid)
+        pool.charge(purse)
         async with pool:
             with draining(pool, progress):
-                evaluator = Evaluator(pool, tasks, watch, settings.budget)
+                evaluator = Evaluator(pool, tasks, watch, settings.budget, purse)
                 allowance = evaluator.allowance
                 history = History()
                 journal = Journal(store, evaluator, history, settings.seed)
@@ -81,6 +88,7 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
                         allowance.waived = done.rounds > 0
                         found = await calibrate(evaluator, baseline, settings.gate, settings.decisions, settings.seed)
                         journal.calibrated(found)
+                        progress.note(estimate(settings, baseline, tasks, found.tokens_per_rollout).line)
                     result = await strategy.run(engine, journal, baseline, schedule)
                 except BudgetSpent as spent:  # nothing more is measured, so nothing is known of a peak
                     result = Result(journal.best, journal.best, str(spent))

@@ -6,7 +6,7 @@ import importlib
 import inspect
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +18,9 @@ from aegis.routing import ROUTER, RoutedPool, System
 from harnessx.errors import HarnessInvalid, UserError
 from harnessx.harness import HarnessConfig
 from harnessx.model_config import ModelConfig, check_reference
+from harnessx.models.patience import Patience
 from harnessx.runner.pool import PoolConfig
+from harnessx.runner.purse import ACCOUNTS, Cap
 from harnessx.spec import build
 from harnessx.tasks import Benchmark
 
@@ -26,7 +28,7 @@ S = TypeVar("S")
 
 SECTIONS = frozenset(
     """seed harness rounds patience candidates attempts sealed_attempts actionability
-    budget run benchmark task_model meta gate strategy runner tracking""".split()
+    budget provider run benchmark task_model meta gate strategy runner tracking""".split()
 )
 PARTS = (
     *(f"benchmark.{name}" for name in ("name", "_target_", "splits", *(f"splits.{split}" for split in SPLITS))),
@@ -35,7 +37,7 @@ PARTS = (
     "gate.decisions",
 )
 """Settings that every run reads one by one."""
-CHANGEABLE = ("rounds", "patience", "budget", "tracking", "run")
+CHANGEABLE = ("rounds", "patience", "budget", "provider", "tracking", "run")
 """Settings outside a run's identity, with ``runner.lanes`` and ``runner.concurrency``."""
 
 
@@ -87,7 +89,7 @@ class Settings:
             splits={name: config["benchmark"]["splits"][name] for name in SPLITS},
             gate=section_of(GateConfig, "gate", config["gate"], ignore=("decisions",)),
             decisions=config["gate"]["decisions"],
-            budget=section_of(Budget, "budget", config["budget"]),
+            budget=_budget(config["budget"]),
             pool=pool_config(config),
             harness=config["harness"],
             raw=config,
@@ -100,9 +102,10 @@ class Settings:
             whole(f"benchmark.splits.{name}", size)
         check_gate(self.gate, self.decisions)
         number("actionability", self.actionability, "between 0 and 1, both included", lambda x: 0 <= x <= 1)
-        for name in Budget.__dataclass_fields__:
+        for name in ("rollouts", "tokens", "usd", "confirm_above"):
             if getattr(self.budget, name) is not None:
                 number(f"budget.{name}", getattr(self.budget, name), "above 0", lambda x: x > 0)
+        one_of("budget.confirm", self.budget.confirm, ("ask", "yes"))
         if self.gate.screen_attempts > self.attempts:
             raise UserError(f"gate.screen_attempts={self.gate.screen_attempts} exceeds attempts={self.attempts}")
         one_of("run.resume", self.raw["run"]["resume"], (True, False))
@@ -118,6 +121,30 @@ class Settings:
     def identity(self) -> dict[str, Any]:
         """What a resumed run may not change."""
         return identity_of(self.raw)
+
+
+def schedule_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a resolved config decides when a run ends."""
+    budget = {k: v for k, v in (config.get("budget") or {}).items() if not k.startswith("confirm")}
+    return {"rounds": config.get("rounds"), "patience": config.get("patience"), "budget": budget}
+
+
+def _budget(section: Mapping[str, Any]) -> Budget:
+    """The budget with the caps of its roles.
+
+    Raises:
+        UserError: names the setting that is unknown, missing or out of range.
+    """
+    roles = section.get("roles") if isinstance(section.get("roles"), Mapping) else {}
+    assert roles is not None
+    caps: dict[str, Cap] = {}
+    for role, values in roles.items():
+        one_of("a role of budget.roles", role, ACCOUNTS)
+        caps[role] = section_of(Cap, f"budget.roles.{role}", values)
+        for name in ("tokens", "usd"):
+            if (value := getattr(caps[role], name)) is not None:
+                number(f"budget.roles.{role}.{name}", value, "above 0", lambda x: x > 0)
+    return section_of(Budget, "budget", {**section, "roles": caps})
 
 
 def identity_of(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -207,6 +234,14 @@ def section_of(kind: type[S], name: str, values: Mapping[str, Any], ignore: Sequ
     return kind(**values)
 
 
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """The section ``provider``."""
+
+    timeout_s: float = Patience().timeout_s
+    patience_s: float = Patience().patience_s
+
+
 def pool_config(config: Mapping[str, Any]) -> PoolConfig:
     """The runner's part of a resolved config.
 
@@ -220,6 +255,9 @@ def pool_config(config: Mapping[str, Any]) -> PoolConfig:
     one_of("runner.persist", runner["persist"], (True, False))
     if runner["window_s"] is not None:
         number("runner.window_s", runner["window_s"], "above 0", lambda x: x > 0)
+    patience = section_of(Waits, "provider", config.get("provider") or asdict(Waits()))
+    for name in ("timeout_s", "patience_s"):
+        number(f"provider.{name}", getattr(patience, name), "above 0", lambda x: x > 0)
     roles = {k: v for k, v in task_model.items() if k not in ("name", "fallback", "sampling")}
     fallback = task_model.get("fallback") or {}
     for ref in (*roles.values(), *itertools.chain(*fallback.values())):
@@ -233,6 +271,7 @@ def pool_config(config: Mapping[str, Any]) -> PoolConfig:
         concurrency=runner["concurrency"],
         persist=runner["persist"],
         window_s=runner["window_s"],
+        patience=Patience(patience.timeout_s, patience.patience_s),
     )
 
 

@@ -26,6 +26,7 @@ from aegis.audit import AuditTrail, sync_folder, whole_lines
 from aegis.lock import RunLock
 from harnessx.errors import UserError
 from harnessx.messages import canonical_json
+from harnessx.models.spend import Spend
 from harnessx.runner.cassette import Entry
 
 FORMAT = 1
@@ -36,6 +37,7 @@ CREATE TABLE IF NOT EXISTS rollout (key TEXT PRIMARY KEY, body TEXT NOT NULL, tr
 CREATE TABLE IF NOT EXISTS recording (
     scope TEXT, key TEXT, origin TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (scope, key));
 CREATE TABLE IF NOT EXISTS memo (key TEXT PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS paid (account TEXT PRIMARY KEY, tokens INTEGER NOT NULL, usd REAL);
 CREATE TABLE IF NOT EXISTS identity (one INTEGER PRIMARY KEY CHECK (one = 1), body TEXT NOT NULL);
 PRAGMA user_version = {FORMAT};
 COMMIT;
@@ -75,6 +77,10 @@ class RunReader:
     def memo(self, key: str) -> str | None:
         """A meta-agent's answer, or None."""
         return self._one("SELECT body FROM memo WHERE key = ?", (key,))
+
+    def paid(self) -> dict[str, Spend]:
+        """What was paid under a budget by all sittings, by account."""
+        return {account: Spend(tokens, usd) for account, tokens, usd in self._db.execute("SELECT * FROM paid")}
 
     def audit_entries(self) -> list[dict[str, Any]]:
         """The audit trail, oldest first, without a line that is still being written."""
@@ -178,6 +184,10 @@ class RunStore(RunReader):
         """Record a meta-agent's answer."""
         self._write((_PUT_MEMO, [(key, body)]))
 
+    def put_paid(self, account: str, spend: Spend) -> None:
+        """Add a payment, which no resumed run makes again."""
+        self._write((_PUT_PAID, [(account, spend.tokens, spend.usd)]))
+
     def write_text(self, relative_path: str, text: str) -> None:
         """Replace one artifact file, creating parent folders. Readers see the old or the new one.
 
@@ -231,6 +241,8 @@ class RunStore(RunReader):
 _PUT_ROLLOUT = """INSERT INTO rollout (key, body, trajectory) VALUES (?, ?, ?)
     ON CONFLICT (key) DO UPDATE SET trajectory = excluded.trajectory WHERE trajectory IS NULL"""
 _PUT_MEMO = "INSERT OR IGNORE INTO memo (key, body) VALUES (?, ?)"
+_PUT_PAID = """INSERT INTO paid VALUES (?, ?, ?) ON CONFLICT (account) DO UPDATE
+    SET tokens = tokens + excluded.tokens, usd = usd + excluded.usd"""
 _PUT_RECORDING = "INSERT OR IGNORE INTO recording (scope, key, origin, body) VALUES (?, ?, ?, ?)"
 
 

@@ -69,6 +69,17 @@ class ModelConfig:
         refs = [*self.roles.values(), *(ref for refs in self.fallback.values() for ref in refs)]
         return all(map(_is_deterministic, refs))
 
+    @property
+    def price(self) -> tuple[float, float] | None:
+        """Dollars of a prompt token and of a completion token of ``main``; None where they are not known.
+
+        A program that runs here, and answers the same whenever it is asked, costs nothing unless it says so.
+        """
+        ref = self.roles["main"]
+        unsaid = (0.0, 0.0) if _is_deterministic(ref) else None
+        price: tuple[float, float] | None = getattr(build_model(ref), "price", unsaid)
+        return price
+
     def agentic(self, harness: HarnessConfig) -> Agent:
         """A runnable agent: this model, that harness (``M.agentic(C)`` of the paper)."""
         from harnessx.agent import Agent

@@ -14,6 +14,7 @@ from typing import Any
 
 from harnessx.errors import Halt, Outcome, StopReason, UserError
 from harnessx.messages import Message, ModelResponse, ToolCall, Usage, json_line
+from harnessx.models.spend import Spend
 
 FORMAT = 1
 
@@ -180,6 +181,8 @@ class Trajectory:
     halt: Halt | None = field(default=None, compare=False)
     """What cut it off, where no model could be asked any more: then this is no data. Not part of the file."""
 
+    paid: dict[str, Spend] = field(default_factory=dict, compare=False)
+    """What its calls cost, by account, replayed ones apart. Not part of the file."""
     lost: bool = field(default=False, compare=False)
     """Whether its worker was gone without a word. Not part of the file."""
 

@@ -3,7 +3,8 @@
     python scripts/soak.py --rollouts 20000 --out results/soak.json
 
 Rollouts of H_0 on ``household`` with the offline player, each a fresh attempt that is stored as a confirming
-one is; one in ``--own`` brings code of its own, which runs in a worker. The host and its lanes are looked at every ``--every`` rollouts; growth counts from ``--settled`` on.
+one is; one in ``--own`` brings code of its own, which runs in a worker. Host and lanes are looked at every
+``--every`` rollouts; growth counts from ``--settled`` on.
 Store operations are timed on stores of 1,000, 10,000 and 100,000 rollouts.
 """
 
@@ -120,9 +121,11 @@ async def soak(rollouts: int, every: int, tasks: int, seed: int, share: int) -> 
         pool.attach(store)
         async with pool:
             for start in range(0, rollouts, every):
+                numbers = range(start, min(start + every, rollouts))
+                arms = [(harness if n % share else own,) for n in numbers]
                 jobs = [
-                    Job("validation", drawn[n % len(drawn)], 1_000 + n, (harness if n % share else own,), confirming=True)
-                    for n in range(start, min(start + every, rollouts))
+                    Job("validation", drawn[n % len(drawn)], 1_000 + n, arm, confirming=True)
+                    for n, arm in zip(numbers, arms, strict=True)
                 ]
                 results = await pool.run(jobs)
                 assert all(len(arms) == 1 and not arms[0].missing for arms in results)

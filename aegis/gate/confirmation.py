@@ -15,13 +15,13 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from aegis.allowance import BudgetSpent
 from aegis.candidate import Candidate
 from aegis.evaluator import VALIDATION, Evaluator
 from aegis.gate.pairs import outcome, redrawn, run_pairs
 from aegis.record import ArmCalls, Calls, Decision
 from aegis.routing import RoutedPool, System
 from aegis.statistics import ClusterHarm, Ledger, PairedTest, Verdict
+from harnessx.errors import BudgetSpent
 from harnessx.runner.jobs import RolloutResult
 from harnessx.tasks import Task
 

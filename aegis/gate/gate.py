@@ -6,7 +6,6 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from aegis.allowance import BudgetSpent
 from aegis.candidate import Candidate
 from aegis.evaluator import EVOLVE, Evaluation, Evaluator
 from aegis.gate.approval import Approval, Risk
@@ -28,7 +27,7 @@ from aegis.gate.traps import Canaries
 from aegis.record import ArmCalls, Decision
 from aegis.routing import RoutedPool
 from aegis.statistics import ByTask
-from harnessx.errors import HarnessInvalid
+from harnessx.errors import BudgetSpent, HarnessInvalid
 from harnessx.harness import HarnessConfig
 from harnessx.tasks import Benchmark, HasSecrets
 from harnessx.trajectory import Trajectory

@@ -26,7 +26,6 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from aegis.allowance import BudgetSpent
 from aegis.evaluator import EVOLVE, VALIDATION, Evaluation
 from aegis.gate.gate import GateReport, Ruling
 from aegis.gate.routes import RouteRuling
@@ -38,7 +37,7 @@ from aegis.routing import RoutedPool
 from aegis.settings import whole
 from aegis.strategies.base import Result, Schedule
 from aegis.strategies.router import Fit
-from harnessx.errors import HarnessInvalid, UserError
+from harnessx.errors import BudgetSpent, HarnessInvalid, UserError
 from harnessx.harness import HarnessConfig
 from harnessx.tasks import Task
 

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from aegis.allowance import BudgetSpent
 from aegis.candidate import Candidate, Proposal
 from aegis.evaluator import EVOLVE, Evaluation, Evaluator
 from aegis.gate.gate import Ruling
@@ -25,6 +24,7 @@ from aegis.round import Engine, Round, anchors
 from aegis.stages.evolver import Rejected
 from aegis.strategies.base import Result, Schedule
 from harnessx.algebra import diff
+from harnessx.errors import BudgetSpent
 from harnessx.harness import HarnessConfig
 
 

@@ -53,6 +53,7 @@ class Model(Protocol):
     """Answers requests. One instance serves many concurrent rollouts.
 
     A class with ``deterministic = True`` promises equal answers to equal requests in equal contexts. One with
+    ``price`` says what a prompt and a completion token cost, in dollars, or None; one with
     ``remote = True`` asks somebody over a network: a `harnessx.models.provider.Provider` then paces and retries it.
     """
 

@@ -52,6 +52,16 @@ class LiteLLM:
         """Hash of name, endpoint and parameters."""
         return digest_of([self.model, self.api_base, dict(self.params)])
 
+    @property
+    def price(self) -> tuple[float, float] | None:
+        """Dollars of a prompt token and of a completion token, None where LiteLLM's table has none."""
+        litellm = _litellm()
+        try:
+            costs = litellm.cost_per_token(model=self.model, prompt_tokens=1, completion_tokens=1)
+        except Exception:  # noqa: BLE001  (LiteLLM raises plain Exception for a model without a price)
+            return None
+        return float(costs[0]), float(costs[1])
+
     async def complete(self, request: ModelRequest, context: CallContext) -> ModelResponse:
         """Ask the provider once: retries and caching are the caller's."""
         litellm = _litellm()

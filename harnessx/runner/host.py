@@ -14,9 +14,10 @@ from typing import Protocol
 
 from harnessx.errors import Failure, Halt, HarnessxError, LimitReached, Source, StopReason, ToolError, boundary
 from harnessx.harness import Limits
-from harnessx.messages import Conversation, Meter, ModelRequest, ModelResponse, ToolCall
-from harnessx.model_config import Models
+from harnessx.messages import Conversation, Meter, ModelRequest, ModelResponse, ToolCall, Usage
+from harnessx.model_config import Models, account_of
 from harnessx.models.base import CallContext, NoStopwatch, Stopwatch
+from harnessx.models.spend import Spend, added
 from harnessx.tasks import Environment, ToolResult
 from harnessx.trajectory import Exchange, Shorthand, Step, ToolExchange, Trajectory, encode
 
@@ -78,6 +79,9 @@ class Host:
         self._step = Step(0)
         self._steps = self._requests = 0
         self._spent = Meter()
+        self._paid: dict[str, Meter] = {}
+        self._owed: set[str] = set()
+        """Roles one of whose calls had no known price."""
         self._unpriced = False
         self._asked: Counter[tuple[str, str]] = Counter()
         self._previous: dict[str, Conversation] = {}
@@ -112,6 +116,8 @@ class Host:
             self._unpriced = True
         self.record.model_calls += 1
         self.record.replayed_calls += replayed
+        if not replayed:
+            self._pay(request.role, usage)
         self._observe(request, path, response, key, replayed)
         return response
 
@@ -149,11 +155,22 @@ class Host:
         """Close the last step and settle the totals."""
         self._flush()
         self.record.usage = self._spent.total
+        for role, paid in self._paid.items():
+            usd = None if role in self._owed else paid.cost_usd or 0.0
+            self.record.paid = added(self.record.paid, {account_of(role): Spend(paid.tokens, usd)})
 
     def write_ending(self) -> None:
         """The last line of the trajectory file."""
         if self._recorder.write is not None:
             self._recorder.write(encode(self.record.ending()))
+
+    def _pay(self, role: str, usage: Usage) -> None:
+        paid = self._paid.get(role)
+        if paid is None:
+            paid = self._paid[role] = Meter()
+        paid.add(usage)
+        if usage.cost_usd is None and usage.total_tokens:
+            self._owed.add(role)
 
     def _mark(self, event: str) -> None:
         self.record.trail.append(f"{zlib.crc32(event.encode(errors='replace')) & 0xFFFF:04x}")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harnessx.errors import Outcome, StopReason
 from harnessx.harness import HarnessConfig
 from harnessx.messages import digest_of
+from harnessx.models.spend import Spend
 from harnessx.tasks import Task
 
 
@@ -68,6 +69,8 @@ class RolloutResult:
     """Model calls asked for by processors; ``model_calls`` counts them too."""
     tool_calls: int = 0
     """Tool calls that reached the environment."""
+    paid: Mapping[str, Spend] = field(default_factory=dict)
+    """What its model calls cost, by account; those that replayed another rollout's cost nothing."""
 
     @property
     def passed(self) -> bool:
@@ -81,14 +84,16 @@ class RolloutResult:
 
     def to_json(self) -> dict[str, Any]:
         """All fields as JSON."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        return {**fields, "paid": {account: spend.to_json() for account, spend in self.paid.items()}}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RolloutResult:
         """Inverse of `to_json`; what a store adds is passed over."""
         fields = {name: data[name] for name in cls.__slots__ if name in data}
         outcome, stop_reason = Outcome(data["outcome"]), StopReason(data["stop_reason"])
-        return cls(**{**fields, "outcome": outcome, "stop_reason": stop_reason})
+        paid = {account: Spend(*row) for account, row in data.get("paid", {}).items()}
+        return cls(**{**fields, "outcome": outcome, "stop_reason": stop_reason, "paid": paid})
 
 
 @functools.cache

@@ -280,6 +280,7 @@ def summarize(record: Trajectory, key: str) -> RolloutResult:
         trail="".join(record.trail),
         side_calls=sum(e.path.startswith("processor") for step in record.steps for e in step.exchanges),
         tool_calls=sum(len(step.calls) for step in record.steps),
+        paid=record.paid,
     )
 
 

@@ -13,28 +13,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from harnessx.errors import BudgetSpent, UserError
-from harnessx.messages import Usage
+from harnessx.models.spend import Spend
 
 TOTAL = "total"
 ACCOUNTS = ("task", "meta", "judge")
 """The agent that is evolved, who evolves it, and models that judge."""
-
-
-@dataclass(frozen=True, slots=True)
-class Spend:
-    """Tokens and dollars that were paid; dollars are None where a price is not known."""
-
-    tokens: int = 0
-    usd: float | None = 0.0
-
-    def __add__(self, other: Spend) -> Spend:
-        known = self.usd is not None and other.usd is not None
-        return Spend(self.tokens + other.tokens, (self.usd or 0.0) + (other.usd or 0.0) if known else None)
-
-    @classmethod
-    def of(cls, usage: Usage) -> Spend:
-        """What a call that was made cost."""
-        return cls(usage.total_tokens, usage.cost_usd if usage.total_tokens else 0.0)
 
 
 @dataclass(frozen=True, slots=True)

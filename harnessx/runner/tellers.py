@@ -7,10 +7,31 @@ from collections.abc import Callable
 
 from harnessx.errors import CallRefused, HarnessxError
 from harnessx.messages import Usage
-from harnessx.runner.purse import Purse, Spend
+from harnessx.models.spend import Spend
+from harnessx.runner.purse import Purse
 from harnessx.runner.wire import Frame
 
 Send = Callable[[Frame], object]
+
+
+class OwnTeller:
+    """A `Teller` in the process of the purse, all of whose calls are one account's: the meta-agent's."""
+
+    def __init__(self, purse: Purse, account: str) -> None:
+        self._purse, self._account = purse, account
+
+    async def reserve(self, account: str) -> int:
+        """Ask the purse.
+
+        Raises:
+            BudgetSpent: it is empty.
+        """
+        await self._purse.reserve(self._account)
+        return 0
+
+    def settle(self, ticket: int, usage: Usage | None) -> None:
+        """The call is over."""
+        self._purse.settle(self._account, None if usage is None else Spend.of(usage))
 
 
 class LaneTeller:
@@ -43,8 +64,7 @@ class LaneTeller:
 
     def settle(self, ticket: int, usage: Usage | None) -> None:
         """The call is over."""
-        spend = None if usage is None else Spend.of(usage)
-        row = None if spend is None else [spend.tokens, spend.usd]
+        row = None if usage is None else Spend.of(usage).to_json()
         self._send({"t": "settle", "ticket": ticket, "spend": row})
 
     def answered(self, ticket: int, refused: str) -> None:

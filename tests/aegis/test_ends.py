@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from evolve_drive import SMALL, candidates, edit, evolved, good_code, insert, lasting, rounds, run, script, trail
 
-from aegis.allowance import SLICE
+from aegis.store import RunStore
 
 MODELS = """\
 from dataclasses import replace
@@ -35,6 +37,10 @@ class Gone(Bounded):
 
     async def complete(self, request, context):
         raise ModelFailure("bounded: 401 no such key", transient=False, status=401)
+
+
+class Dear(Bounded):
+    price = (1e-3, 1e-2)
 
 
 class Unpriced(Bounded):
@@ -211,11 +217,81 @@ def test_the_same_budget_ends_a_resumed_run_at_the_same_place(home, tmp_path):
     assert lasting(folder) == before
 
 
-def test_a_budget_of_tokens_is_passed_by_one_batch_at_most(home, tmp_path):
-    done = go(home, tmp_path / "run", "budget.tokens=1", "benchmark.splits.evolve=40", "gate.calibration=0")
+def banked(folder: Path) -> dict[str, int]:
+    """Tokens that were paid for, by account, in all sittings."""
+    with RunStore.read(folder) as reader:
+        return {account: spend.tokens for account, spend in reader.paid().items()}
+
+
+CALL = 1_500
+"""More tokens than a call here takes."""
+
+
+@pytest.mark.parametrize("at_once", [1, 8])
+def test_a_budget_of_tokens_is_passed_by_the_calls_in_flight_at_most(home, tmp_path, at_once):
+    arguments = ("budget.tokens=40000", "benchmark.splits.evolve=40", f"runner.concurrency={at_once}")
+    done = go(home, tmp_path / "run", *arguments)
     assert done.returncode == 0, done.stderr
-    assert paid(tmp_path / "run") == SLICE
-    assert "stopped: the budget of 1 tokens" in done.stdout
+    assert 40_000 <= banked(tmp_path / "run")["task"] <= 40_000 + at_once * CALL
+    assert "stopped: the budget of 40000 tokens is spent" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def starved(home, whole) -> Path:
+    """A run whose tokens end in the first round's gate."""
+    folder = home / "starved"
+    done = go(home, folder, f"budget.roles.task.tokens={sum(banked_by(whole)) // 3}")
+    assert done.returncode == 0, done.stderr
+    assert "for task is spent" in done.stdout
+    return folder
+
+
+def banked_by(folder: Path) -> list[int]:
+    """What each rollout of a run paid, in tokens."""
+    with RunStore.read(folder) as reader:
+        return [sum(tokens for tokens, _ in json.loads(body)["paid"].values()) for _, body in reader.rollouts()]
+
+
+def test_the_same_budget_of_tokens_ends_a_resumed_run_at_the_same_place_and_pays_nothing(home, starved, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(starved, folder)
+    before, paid_before = lasting(folder), banked(folder)
+    limit = f"budget.roles.task.tokens={sum(banked_by(home / 'whole')) // 3}"
+    assert go(home, folder, limit, "run.resume=true", "runner.concurrency=3").returncode == 0
+    assert lasting(folder) == before
+    assert banked(folder) == paid_before
+
+
+def test_more_tokens_go_on_to_the_run_it_would_have_been(home, starved, tmp_path, whole):
+    folder = tmp_path / "run"
+    shutil.copytree(starved, folder)
+    assert go(home, folder, "run.resume=true").returncode == 0
+    assert lasting(folder) == lasting(whole)
+    assert paid(folder) == paid(whole)
+
+
+def test_an_estimate_comes_before_the_first_rollout_and_again_as_measured(home, tmp_path, whole):
+    done = go(home, tmp_path / "run", "budget.rollouts=20")
+    lines = done.stderr.splitlines()
+    first, measured = (n for n, line in enumerate(lines) if "estimate: " in line)
+    assert first < next(n for n, line in enumerate(lines) if "rollouts · " in line) < measured
+    least, most = re.search(r"estimate: ([\d,]+) to ([\d,]+) rollouts", lines[measured]).groups()
+    assert int(least.replace(",", "")) <= paid(whole) <= int(most.replace(",", ""))
+
+
+def test_a_run_that_may_cost_much_needs_a_yes(home, tmp_path):
+    dear = "task_model.main._target_=other_models.Dear"
+    done = go(home, tmp_path / "run", dear)
+    assert done.returncode == 2
+    assert re.fullmatch(
+        r"error: the run may cost \$[\d. \u2009]+, more than budget.confirm_above=10, and there is no terminal to "
+        r"ask at; set budget.confirm=yes, a smaller budget.usd, or fewer rounds\n",
+        done.stderr,
+    ), done.stderr
+    assert not (tmp_path / "run").exists()
+    for said in ("budget.confirm=yes", "budget.usd=9", "budget.confirm_above=null"):
+        done = go(home, tmp_path / said.partition("=")[0], dear, said, "budget.rollouts=3")
+        assert done.returncode == 0, done.stderr
 
 
 def test_money_that_cannot_be_counted_is_refused(home, tmp_path):
