@@ -31,7 +31,7 @@ from harnessx.runner.wire import VERSION, Channel, Frame, RequestReader, WireErr
 from harnessx.runner.worker import NAME, episode_to_json, failure_from
 from harnessx.sandbox.base import CAPS
 from harnessx.sandbox.choose import backend, strongest
-from harnessx.sandbox.scratch import excess_of, furnish
+from harnessx.sandbox.scratch import excess_of, furnish, place
 from harnessx.sandbox.view import environment
 
 Isolation: TypeAlias = Literal["auto", "bubblewrap", "landlock", "docker", "process", "inprocess", "none"]
@@ -120,7 +120,7 @@ class Workers:
     def _start(self) -> None:
         self.close()
         assert self._sandbox is not None
-        self._folder = tempfile.TemporaryDirectory(prefix="walled-")
+        self._folder = tempfile.TemporaryDirectory(prefix="walled-", dir=place())
         folder = os.path.realpath(self._folder.name)
         furnish(folder)
         if self._sandbox.inherits:

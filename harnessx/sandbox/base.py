@@ -71,6 +71,11 @@ class Sandbox(Protocol):
         """What this machine lacks for it, with the remedy; '' where it works."""
         ...
 
+    def layers(self) -> frozenset[str]:
+        """What keeps evolved code in: of ``start`` (nothing is inherited), ``tree`` (a file tree of its own),
+        ``landlock`` and ``seccomp``. `harnessx.sandbox.checks` says which of them keeps out what."""
+        ...
+
     def command(self, module: str, args: tuple[str, ...], folder: str) -> list[str]:
         """How to start ``python -m module wall args…``, where ``wall`` is a `Wall` as JSON.
 

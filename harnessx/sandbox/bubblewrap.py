@@ -24,6 +24,10 @@ class Bubblewrap:
         """What this machine lacks for it, with the remedy; '' where it works."""
         return _missing()
 
+    def layers(self) -> frozenset[str]:
+        """The layers that stand."""
+        return frozenset({"start", "tree", "seccomp"} | ({"landlock"} if landlock.abi() else set()))
+
     def command(self, module: str, args: tuple[str, ...], folder: str) -> list[str]:
         """How to start ``python -m module wall args…``."""
         seen, home = view(), f"{folder}/home"

@@ -40,6 +40,10 @@ class Docker:
             return f"the image is not there; docker pull {IMAGE}"
         return f"no engine runs ({' '.join(asked.stderr.split())}); start it, or use isolation=auto"
 
+    def layers(self) -> frozenset[str]:
+        """The layers that stand."""
+        return frozenset({"start", "tree", "seccomp"} | ({"landlock"} if landlock.abi() else set()))
+
     def command(self, module: str, args: tuple[str, ...], folder: str) -> list[str]:
         """How to start ``python -m module wall args…``."""
         home, packages = f"{folder}/home", view().packages

@@ -34,6 +34,7 @@ def enter(wall: Wall) -> None:
         )
     if wall.seccomp:
         seccomp.install(seccomp.zygote_program())
+        seccomp.rollout_program(0)  # what this prepares, every rollout shares
     if wall.namespaces:
         namespaces.keep_open()
 

@@ -26,6 +26,10 @@ class Landlock:
             return f"{error.strerror}; install bubblewrap"
         return ""
 
+    def layers(self) -> frozenset[str]:
+        """The layers that stand."""
+        return frozenset({"start", "landlock", "seccomp"} | ({"tree"} if has_namespaces() else set()))
+
     def command(self, module: str, args: tuple[str, ...], folder: str) -> list[str]:
         """How to start ``python -m module wall args…``."""
         seen = view()

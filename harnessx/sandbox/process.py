@@ -16,6 +16,10 @@ class Process:
         """Nothing is needed."""
         return ""
 
+    def layers(self) -> frozenset[str]:
+        """None of them: it promises nothing."""
+        return frozenset()
+
     def command(self, module: str, args: tuple[str, ...], folder: str) -> list[str]:
         """How to start ``python -m module wall args…``."""
         return start(module, Wall(f"{folder}/home").to_json(), *args)

@@ -14,6 +14,7 @@ import ctypes
 import errno
 import platform
 import struct
+from functools import cache
 from typing import TypeAlias
 
 from harnessx.sandbox.kernel import PR_SET_SECCOMP, SECCOMP_MODE_FILTER, prctl
@@ -56,6 +57,9 @@ fork vfork recvmsg setsid setrlimit prlimit64 prctl seccomp capset kill tgkill l
 landlock_add_rule landlock_restrict_self
 """.split()
 """What the process that forks rollouts may call besides."""
+
+_OF_ITSELF = ("kill", "tgkill", "prlimit64", "prctl")
+"""Of these, what a rollout may do to itself."""
 
 _LOAD, _EQUAL, _AT_LEAST, _AND, _RETURN = 0x20, 0x15, 0x35, 0x54, 0x06
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
@@ -107,20 +111,25 @@ def zygote_program() -> bytes:
 
 def rollout_program(pid: int) -> bytes:
     """What a rollout, which is process ``pid``, loses besides: every call is asked of both filters."""
-    known = _known()
+    known, start, end = _lost()
     itself: dict[str, tuple[_Test, ...]] = {
-        "kill": ((_low(0), _ANY, (pid,)),),
-        "tgkill": ((_low(0), _ANY, (pid,)),),
-        "prlimit64": ((_low(0), _ANY, (0, pid)), (_low(2), _ANY, (0,)), (_high(2), _ANY, (0,))),
-        "prctl": ((_low(0), _ANY, (_PR_GET_NAME, _PR_SET_NAME, _PR_SET_VMA)),),
+        "kill": ((0, _ANY, (pid,)),),
+        "tgkill": ((0, _ANY, (pid,)),),
+        "prlimit64": ((0, _ANY, (0, pid)), (4, _ANY, (0,)), (5, _ANY, (0,))),  # asking is no setting
+        "prctl": ((0, _ANY, (_PR_GET_NAME, _PR_SET_NAME, _PR_SET_VMA)),),
     }
-    code = []
-    for name in (*FORKING, "clone"):
-        if name in known:
-            refused = [] if name in itself else [_deny(errno.EPERM)]
-            tests = [part for test in itself.get(name, ()) for part in _tested(*test)]
-            code += _when(known[name], [*tests, *(refused or [_op(_RETURN, _ALLOW)])])
-    return b"".join([*_head(), *code, _op(_RETURN, _ALLOW)])
+    allow = [_op(_RETURN, _ALLOW)]
+    code = [_when(known[name], [part for t in tests for part in _tested(*t)] + allow) for name, tests in itself.items()]
+    return start + b"".join(part for block in code for part in block) + end
+
+
+@cache
+def _lost() -> tuple[dict[str, int], bytes, bytes]:
+    """What every rollout's filter has in common: the numbers, the beginning, the end."""
+    known = _known()
+    lost = [known[name] for name in (*FORKING, "clone") if name in known and name not in _OF_ITSELF]
+    code = [part for number in lost for part in _when(number, [_deny(errno.EPERM)])]
+    return known, b"".join(_head()), b"".join([*code, _op(_RETURN, _ALLOW)])
 
 
 def install(program: bytes) -> None:
@@ -150,14 +159,6 @@ def _head() -> list[bytes]:
 def _when(number: int, code: list[bytes]) -> list[bytes]:
     """``code`` for one call; it ends by returning."""
     return [_op(_EQUAL, number, 0, len(code)), *code]
-
-
-def _low(argument: int) -> int:
-    return 2 * argument
-
-
-def _high(argument: int) -> int:
-    return 2 * argument + 1
 
 
 def _tested(word: int, mask: int, values: tuple[int, ...]) -> list[bytes]:

@@ -13,8 +13,8 @@ PLUGINS = "harnessx.components"
 PACKAGES = ("harnessx", "orjson")
 """What a worker imports besides the standard library."""
 SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache")
-_SITES = ("site-packages", "dist-packages", "__pycache__", "test", "idlelib", "ensurepip")
-"""Folders of the standard library that are not it, or that nothing imports."""
+_SITES = ("site-packages", "dist-packages")
+"""Folders in the standard library's that are not part of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,10 @@ def view() -> View:
     parents = tuple(dict.fromkeys(str(Path(path).parent) for path in packages))
     read = [path for path in SYSTEM if os.path.exists(path)]
     read += [python(), *_libpython()]
-    read += sorted(entry.path for entry in os.scandir(library) if entry.name not in _SITES)
+    if any(path.startswith(f"{library}/") for path in packages):  # no virtual environment: others' packages lie there
+        read += sorted(entry.path for entry in os.scandir(library) if entry.name not in _SITES)
+    else:
+        read.append(library)
     return View(_outermost([*read, *packages]), (library, *parents), packages, parents)
 
 
