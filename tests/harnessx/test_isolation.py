@@ -51,7 +51,7 @@ def test_where_no_wall_can_be_had_auto_runs_no_code_and_a_wall_by_name_says_what
     for sandbox in (Bubblewrap, Landlock):
         monkeypatch.setattr(sandbox, "missing", lambda self: f"nothing here; {INSTALL}")
     assert resolve_isolation("auto") == "inprocess"
-    with pytest.raises(UserError, match="isolation=landlock is not available here.*apt-get install bubblewrap"):
+    with pytest.raises(UserError, match=r"isolation=landlock is not available here.*apt-get install bubblewrap"):
         resolve_isolation("landlock")
 
 
