@@ -109,7 +109,7 @@ def _accept(found: Calibration) -> None:
             f"(E = {found.e_value:.3g}): the arms are not run alike, so no difference between harnesses can be believed"
         )
     shipped = round(found.null_ship_rate * NULL_PATHS)
-    if clopper_pearson(shipped, NULL_PATHS).lo > found.alpha:
+    if found.null_ship_rate > found.alpha < clopper_pearson(shipped, NULL_PATHS).lo:
         raise GateRefused(
             f"edits without effect ship in {100 * found.null_ship_rate:.2g} % of decisions at a noise of "
             f"{found.noise:.2g}, more than the {100 * found.alpha:.2g} % the gate states"

@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import random
 import tempfile
 from collections import defaultdict
 from collections.abc import Coroutine, Mapping, Sequence
@@ -138,7 +137,7 @@ class RunLoop:
             task_id=episode.task_id,
             prompt=episode.prompt,
             attempt=episode.attempt,
-            rng=random.Random(episode.randomness),
+            seed=episode.randomness,
             complete=self._complete_for_processor,
             scratch=self._scratch_folder,
             asset=harness.assets.__getitem__,

@@ -17,7 +17,6 @@ import signal
 import socket
 import struct
 import subprocess
-import tempfile
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -26,6 +25,7 @@ from harnessx.errors import Failure, HarnessxError, Source, StopReason, UserErro
 from harnessx.harness import HarnessConfig
 from harnessx.loop import Ending, Episode, RunLoop
 from harnessx.messages import ModelRequest, ToolCall
+from harnessx.runner.folder import OwnFolder
 from harnessx.runner.host import Host
 from harnessx.runner.wire import VERSION, Channel, Frame, RequestReader, WireError, error_to_json, read_call
 from harnessx.runner.worker import NAME, episode_to_json, failure_from
@@ -73,7 +73,7 @@ class Workers:
         self._stall_s = stall_s
         self._zygote: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: OwnFolder | None = None
 
     async def execute(self, harness: HarnessConfig, episode: Episode, host: Host) -> Ending:
         """Run the untrusted side of one rollout (an `Execute`).
@@ -120,7 +120,7 @@ class Workers:
     def _start(self) -> None:
         self.close()
         assert self._sandbox is not None
-        self._folder = tempfile.TemporaryDirectory(prefix="walled-", dir=place())
+        self._folder = OwnFolder("harnessx-worker-", place())
         folder = os.path.realpath(self._folder.name)
         furnish(folder)
         if self._sandbox.inherits:

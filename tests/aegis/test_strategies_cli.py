@@ -6,8 +6,8 @@ import json
 import signal
 
 import pytest
+from deaths import Driven
 from evolve_drive import SMALL, candidates, code, edit, evolved, good_code, insert, lasting, run, script, trail
-from test_resume import Driven
 
 from aegis.record import Summary
 from aegis.routing import RoutedPool
