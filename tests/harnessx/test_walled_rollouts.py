@@ -137,16 +137,16 @@ async def test_folders_nested_too_deep_to_walk_are_removed(workers):
 
 
 HOST = """
-import asyncio, sys
+import asyncio, pathlib, sys
 sys.path[:0] = {path!r}
 from worker_drive import Workers, WALL, code, rollout
 from harnessx.hooks import Hook
-body = "import signal\\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\\nwhile True: pass\\nyield event"
+body = "open('left', 'w').close()\\nimport signal\\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\\nwhile True: pass\\nyield event"
 async def main():
     workers = Workers(WALL)
     endless = asyncio.ensure_future(rollout(workers, code(body, Hook.TASK_START)))
-    while workers._zygote is None: await asyncio.sleep(0.01)
-    await asyncio.sleep(0.5)
+    while not workers._folder or not list(pathlib.Path(workers._folder.name).glob("home/*/left")):
+        await asyncio.sleep(0.01)
     print(workers._folder.name, flush=True)
     await endless
 asyncio.run(main())
