@@ -181,14 +181,18 @@ async def _introduced(sock: socket.socket) -> tuple[int, str]:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a worker's folder, which is empty as a rule."""
+    """Remove a worker's folder, which is empty as a rule, whatever its code has made of it."""
     try:
         folder.rmdir()
+        return
+    except FileNotFoundError:
+        return
     except OSError:
-        try:
+        with contextlib.suppress(RecursionError):  # folders nested deeper than Python's stack
             shutil.rmtree(folder, ignore_errors=True)
-        except RecursionError:  # folders nested deeper than Python's stack
-            subprocess.run(["rm", "-rf", "--", folder], check=False)
+    if folder.exists():
+        subprocess.run(["chmod", "-R", "u+rwx", "--", folder], check=False)
+        subprocess.run(["rm", "-rf", "--", folder], check=False)
 
 
 class _Supervisor:

@@ -37,6 +37,7 @@ def enter(wall: Wall) -> None:
         seccomp.rollout_program(0)  # what this prepares, every rollout shares
     if wall.namespaces:
         namespaces.keep_open()
+    kernel.die_with_parent()  # again: Linux forgets it where rights change
 
 
 def confine(wall: Wall, scratch: str) -> None:

@@ -100,11 +100,11 @@ def zygote_program() -> bytes:
         OSError: no filter is known for this processor.
     """
     known = _known()
-    allow = [_op(_RETURN, _ALLOW)]
-    code = [part for name in (*ALLOWED, *FORKING) if name in known for part in _when(known[name], allow)]
-    for name, tests in _HARMLESS.items():
+    allow, code = [_op(_RETURN, _ALLOW)], []
+    for name, tests in _HARMLESS.items():  # first: the kernel remembers what always passes, and asks anew for these
         if name in known:
             code += _when(known[name], [part for test in tests for part in _tested(*test)] + allow)
+    code += [part for name in (*ALLOWED, *FORKING) if name in known for part in _when(known[name], allow)]
     code += [part for name in REFUSED if name in known for part in _when(known[name], [_deny(errno.EPERM)])]
     return b"".join([*_head(), *code, _deny(errno.ENOSYS)])
 
