@@ -141,7 +141,8 @@ import asyncio, pathlib, sys
 sys.path[:0] = {path!r}
 from worker_drive import Workers, WALL, code, rollout
 from harnessx.hooks import Hook
-body = "open('left', 'w').close()\\nimport signal\\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\\nwhile True: pass\\nyield event"
+deaf = "import signal\\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)"
+body = f"open('left', 'w').close()\\n{{deaf}}\\nwhile True: pass\\nyield event"
 async def main():
     workers = Workers(WALL)
     endless = asyncio.ensure_future(rollout(workers, code(body, Hook.TASK_START)))
