@@ -17,6 +17,7 @@ import signal
 import socket
 import struct
 import subprocess
+import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -38,7 +39,7 @@ Isolation: TypeAlias = Literal["auto", "bubblewrap", "landlock", "docker", "proc
 MAX_IN_FLIGHT = 256
 """Frames of one worker that may wait for an answer."""
 WATCH_S = 0.25
-"""How often the host looks at what a worker has written."""
+"""How often the host looks at what a worker does and has written."""
 START_S = 30.0
 """How long a zygote that inherits no handle may take to call."""
 _CREDENTIALS = struct.Struct("iII")
@@ -205,20 +206,20 @@ class _Supervisor:
         self._channel: Channel | None = None
         self._reader = RequestReader()
         self._serving: set[asyncio.Task[None]] = set()
+        self._owes_since: float | None = None
+        """Since when the worker owes a frame; None while the host does."""
         self._watch: asyncio.TimerHandle | None = None
-        self._look: asyncio.TimerHandle | None = None
 
     async def run(self, sock: socket.socket, episode: Episode) -> Ending:
         self._channel = await Channel.over(sock, self._on_frame, self._on_close)
         self._channel.send({"t": "start", "version": VERSION, "episode": episode_to_json(episode)})
-        self._expect()
-        self._look_at_disk()
+        self._owes_since = time.monotonic()
+        self._look()
         try:
             return await self._ending
         finally:
-            self._relax()
-            if self._look is not None:
-                self._look.cancel()
+            if self._watch is not None:
+                self._watch.cancel()
             for task in self._serving:
                 task.cancel()
             self._channel.close()
@@ -251,15 +252,15 @@ class _Supervisor:
         if len(self._serving) >= MAX_IN_FLIGHT:
             work.close()
             raise WireError(f"more than {MAX_IN_FLIGHT} frames at once")
-        self._relax()
+        self._owes_since = None
         task = asyncio.ensure_future(self._reply(ident, work))
         self._serving.add(task)
         task.add_done_callback(self._served)
 
     def _served(self, task: asyncio.Task[None]) -> None:
         self._serving.discard(task)
-        if not self._serving and not self._ending.done():
-            self._expect()
+        if not self._serving:
+            self._owes_since = time.monotonic()
 
     async def _complete(self, request: ModelRequest, path: str) -> Frame:
         return {"response": (await self._host.complete(request, path)).to_json()}
@@ -277,23 +278,16 @@ class _Supervisor:
         except Exception as error:  # noqa: BLE001  (no order of a worker may go unanswered)
             self._fail(f"asked for what cannot be served ({type(error).__name__}: {error})")
 
-    def _expect(self) -> None:
-        self._relax()
-        self._watch = asyncio.get_running_loop().call_later(self._stall_s, self._stalled)
+    def _look(self) -> None:
+        """Now and then: does it owe a frame for too long; has it written too much?
 
-    def _relax(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
-
-    def _look_at_disk(self) -> None:
-        """What one file may hold the kernel sees to; what all of them may, this does."""
-        if excess := excess_of(self._home, CAPS.disk_bytes):
+        What one file may hold the kernel sees to, what all of them may only this.
+        """
+        if self._owes_since is not None and time.monotonic() - self._owes_since > self._stall_s:
+            self._fail(f"said nothing for {self._stall_s:g} s")
+        elif excess := excess_of(self._home, CAPS.disk_bytes):
             self._fail(excess)
-        self._look = asyncio.get_running_loop().call_later(WATCH_S, self._look_at_disk)
-
-    def _stalled(self) -> None:
-        self._fail(f"said nothing for {self._stall_s:g} s")
+        self._watch = asyncio.get_running_loop().call_later(min(WATCH_S, self._stall_s / 2), self._look)
 
     def _fail(self, what: str) -> None:
         if not self._ending.done():
