@@ -33,15 +33,18 @@ def view() -> View:
     import sysconfig
 
     library = sysconfig.get_paths()["stdlib"]
-    packages = (*map(_folder, PACKAGES), *_plugins())
-    parents = tuple(dict.fromkeys(str(Path(path).parent) for path in packages))
+    plugins = _plugins()
+    packages = (*map(_folder, PACKAGES), *plugins)
+    listed = {str(Path(path).parent) for path in plugins}  # where Python looks for what names them
     read = [path for path in SYSTEM if os.path.exists(path)]
     read += [python(), *_libpython()]
-    if any(path.startswith(f"{library}/") for path in packages):  # no virtual environment: others' packages lie there
+    if any(path.startswith(f"{library}/") for path in packages):  # no virtual environment: all packages lie there
         read += sorted(entry.path for entry in os.scandir(library) if entry.name not in _SITES)
+        listed.add(library)
     else:
         read.append(library)
-    return View(_outermost([*read, *packages]), (library, *parents), packages, parents)
+    parents = tuple(dict.fromkeys(str(Path(path).parent) for path in packages))
+    return View(_outermost([*read, *packages]), tuple(sorted(listed)), packages, parents)
 
 
 def python() -> str:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from loop_drive import ECHO, Accept, World, harness
 from worker_drive import WALL, code, rollout
 
+import harnessx
 from harnessx.errors import Outcome
 from harnessx.hooks import Hook
 from harnessx.loop import Episode
@@ -21,6 +23,7 @@ from harnessx.model_config import ModelConfig, Models
 from harnessx.models.scripted import Scripted
 from harnessx.runner.isolation import Workers
 from harnessx.runner.rollout import Rollout, inprocess, run_rollout
+from harnessx.sandbox import native, view
 from harnessx.tasks import Task
 
 START = Hook.TASK_START
@@ -52,6 +55,15 @@ async def test_what_is_outside_cannot_be_read_and_without_a_wall_it_can(workers,
     open_field = Workers("none")
     assert (await rollout(open_field, code(outside(tmp_path / "answers"), START))).claims["read"] == "42"
     open_field.close()
+
+
+async def test_even_without_namespaces_it_cannot_list_where_harnessx_is_installed(monkeypatch):
+    monkeypatch.setattr(native, "has_namespaces", lambda: False)
+    flat = Workers(WALL)
+    place = str(Path(harnessx.__file__).parents[1])
+    record = await rollout(flat, code(f"import os\nos.listdir({place!r})\nyield event", START))
+    flat.close()
+    assert "PermissionError" in record.error
 
 
 @pytest.mark.parametrize("module", ["benchmarks", "aegis", "litellm"])
@@ -179,6 +191,15 @@ def _using(folder: str) -> list[str]:
         except OSError:
             continue
     return found
+
+
+def test_where_packages_lie_in_the_interpreters_own_folder_the_others_there_stay_hidden(monkeypatch):
+    site = Path(sysconfig.get_paths()["stdlib"], "site-packages")
+    monkeypatch.setattr(view, "_folder", lambda name: str(site / name))
+    seen = view.view.__wrapped__()
+    assert str(site / "harnessx") in seen.read
+    assert not {str(site), str(site.parent)} & set(seen.read)
+    assert str(site.parent / "json") in seen.read
 
 
 async def test_beside_the_host_code_is_refused():
