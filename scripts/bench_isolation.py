@@ -13,7 +13,8 @@ crew           100 rollouts at once, 20 steps each, a process for each: steps an
 slow           one rollout of 20 steps with a model that takes 50 ms, against the same in-process
 =============  =======================================================================================
 
-Times are the best of several repetitions, by the wall clock; this machine may be doing other things.
+Times are the best of several repetitions, by the wall clock. On a machine that does other things, `chrt -r 5`
+before the command keeps them out; the JSON says whether it did.
 """
 
 from __future__ import annotations
@@ -243,6 +244,7 @@ def main() -> None:
     if arguments.out is not None:
         machine = {"python": platform.python_version(), "linux": platform.release(), "cores": os.cpu_count()}
         machine |= {"namespaces": has_namespaces(), "load_1_min": round(os.getloadavg()[0], 1)}
+        machine["realtime_priority"] = os.sched_getscheduler(0) != os.SCHED_OTHER
         data = {"schema": 1, "commit": provenance.versions().commit, **machine, "targets": TARGETS, "walls": found}
         arguments.out.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 
