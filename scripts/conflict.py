@@ -64,17 +64,20 @@ def main() -> None:
         measured = asyncio.run(measure(list(folders.values()), seed, arguments.choose, arguments.tasks))
         for arm, folder, rates in zip(folders, folders.values(), measured, strict=True):
             found[arm].append({"seed": seed, **rates, **spent(RunFolder.read(folder))})
-            print(arm, seed, _brief(found[arm][-1]), flush=True)
-    report = {
-        "seeds": arguments.seeds,
-        "settings": settings,
-        "tasks": {"choose": arguments.choose, "measure": arguments.tasks},
+            print(arm, json.dumps(_brief(found[arm][-1])), flush=True)
+        tasks = {"choose": arguments.choose, "measure": arguments.tasks}
+        report = {"settings": settings, "tasks": tasks, **table(found), "versions": asdict(versions())}
+        arguments.out.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
+
+
+def table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """The arms over the seeds so far, and each run in short."""
+    return {
+        "seeds": [run["seed"] for run in next(iter(found.values()))],
         "rows": [row(arm, runs) for arm, runs in found.items()],
         "differences": differences(found),
         "runs": {arm: [_brief(run) for run in runs] for arm, runs in found.items()},
-        "versions": asdict(versions()),
     }
-    arguments.out.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
 
 
 def _settings(rounds: int, overrides: Sequence[str]) -> list[str]:

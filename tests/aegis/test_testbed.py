@@ -207,3 +207,7 @@ def test_where_tasks_disagree_a_pool_ends_higher_than_one_harness():
     assert rows["ensemble, paired"].final.mean > rows["global_, paired"].final.mean
     assert rows["ensemble, paired"].false_ships == 0.0
     assert rows["global_, seesaw"].false_ships > 0
+    default = rows["ensemble, default gate"]
+    assert default.final.mean > rows["global_, default gate"].final.mean
+    assert default.rollouts < rows["ensemble, paired"].rollouts
+    assert default.fall.hi < 0.01
