@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aegis.accounts import Measured, costs, gaps
-from aegis.allowance import BudgetSpent
+from aegis.allowance import Allowance, BudgetSpent
 from aegis.calibration import calibrate, check_power
 from aegis.evaluator import CANARY, EVOLVE, SEALED, SPLITS, VALIDATION, Evaluation, Evaluator
 from aegis.gate.canary import Canary
@@ -74,7 +74,7 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
                     watch.stage(number, name)
 
                 engine = _engine(settings, evaluator, pool.benchmark, meta, history, baseline, on_stage)
-                schedule = Schedule(settings.rounds, settings.patience, lambda: allowance.exhausted, done.rounds)
+                schedule = Schedule(settings.rounds, settings.patience, lambda: done.spent(allowance), done.rounds)
                 try:
                     if settings.gate.rule == "paired" and settings.gate.calibration:
                         watch.stage(None, "calibration")
@@ -111,6 +111,15 @@ class _Done:
     def of(cls, store: RunStore) -> _Done:
         events = [entry["event"] for entry in store.audit_entries()]
         return cls(store.path, events.count("round"), "sealed" in events)
+
+    def spent(self, allowance: Allowance) -> str:
+        """Why the budget ends the run now, or ''. Asked once the recorded rounds are replayed.
+
+        What follows them (the final harness on evolve first) is held to the budget again, as in a run without a
+        break; unless sealed was read, for then all of it was already measured.
+        """
+        allowance.waived = self.sealed
+        return allowance.exhausted
 
     def check(self, number: int) -> None:
         """Refuse a further round once sealed was read: a harness may not be chosen after that (STATISTICS 10)."""

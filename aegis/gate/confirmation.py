@@ -170,14 +170,22 @@ class Confirmation:
 
     @property
     def exhausted(self) -> str:
-        """Why no further trial can begin; '' while one can."""
-        if self._refused:
-            return self._refused
-        if self._ledger.remaining < 1:
-            return "every planned decision is spent"
-        if self._spent.pairs >= self._run_cap:
-            return f"the run's cap of {self._run_cap} pairs is reached"
-        return ""
+        """Why no new trial can begin; '' while one can."""
+        return self._drained or ("" if self._ledger.remaining else "every planned decision is spent")
+
+    def refuses(self, candidate: Candidate) -> str:
+        """Why `open` has no trial for ``candidate``; '' while it has.
+
+        One that was suspended goes on also when every decision is spent: its level was spent when it began, so that
+        the run's bound covers all its pairs whenever they are drawn (STATISTICS rules 5 and 6).
+        """
+        return self._drained if self._identity(candidate) in self._suspended else self.exhausted
+
+    @property
+    def _drained(self) -> str:
+        """Why no pair can be drawn."""
+        capped = self._spent.pairs >= self._run_cap
+        return self._refused or (f"the run's cap of {self._run_cap} pairs is reached" if capped else "")
 
     def within(self, evaluator: Evaluator) -> Confirmation:
         """A confirmation that draws uniformly from the validation tasks of ``evaluator`` instead.

@@ -290,10 +290,10 @@ class Gate:
         while waiting:
             trials: list[Trial] = []
             for candidate in waiting:
-                exhausted = self._confirmation.exhausted
-                if exhausted:
+                refused = self._confirmation.refuses(candidate)
+                if refused:
                     rulings[candidate.id] = Ruling(
-                        candidate, Decision.NOT_TESTED, "confirmation", exhausted, screenings[candidate.id]
+                        candidate, Decision.NOT_TESTED, "confirmation", refused, screenings[candidate.id]
                     )
                 else:
                     trials.append(self._confirmation.open(candidate))
