@@ -90,9 +90,7 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
                 journal.close_run(tuple(measured.get(EVOLVE, {}).values()))
                 canaries = await _canaries(evaluator, baseline, result)
         watch.enter("report")
-        summary = _summary(
-            settings, pool, journal, evaluator, watch, baseline, result, splits, measured, canaries
-        )
+        summary = _summary(settings, pool, journal, evaluator, watch, baseline, result, splits, measured, canaries)
         _write_config(store, settings)
         store.write_text("summary.json", json.dumps(summary.to_json(), indent=1, sort_keys=True) + "\n")
         journal.close_index()

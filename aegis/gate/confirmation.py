@@ -42,12 +42,12 @@ class Draws:
     def __init__(
         self, tasks: Sequence[Task], seed: int, *, name: str = "draws", first: int = FIRST_FRESH_ATTEMPT
     ) -> None:
-        self._tasks, self._rng, self._first = tasks, random.Random(f"{name}/{seed}"), first
+        self.tasks, self._rng, self._first = tasks, random.Random(f"{name}/{seed}"), first
         self.taken = 0
 
     def take(self, count: int, population: Sequence[Task] | None = None) -> list[tuple[Task, int]]:
         """The next ``count`` draws, with replacement over ``population`` (None: all tasks)."""
-        tasks = self._tasks if population is None else population
+        tasks = self.tasks if population is None else population
         drawn = []
         for _ in range(count):
             drawn.append((self._rng.choice(tasks), self._first + self.taken))

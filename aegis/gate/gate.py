@@ -167,7 +167,8 @@ class Gate:
             Canaries(self._evaluator),
         ]
         if not await _sieve([candidate], checks, rulings, screenings):
-            return Finding(rulings[candidate.id].check, rulings[candidate.id].reason)
+            found = rulings[candidate.id]
+            return Finding(found.check, found.reason, found.flagged)
         return await self._approve(candidate)
 
     async def confirm_routes(self, before: RoutedPool, after: RoutedPool) -> RouteRuling:
