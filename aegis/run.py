@@ -174,7 +174,7 @@ def _drift(settings: Settings, evaluator: Evaluator, draws: Draws, baseline: Har
         gate.drift_cap,
         gate.batch,
         mei=gate.mei,
-        order=_order(settings),
+        order=arm_order(settings),
     )
     return DriftWatch(evaluator, draws, baseline, caps)
 
@@ -189,7 +189,7 @@ def _canary(settings: Settings, evaluator: Evaluator, draws: Draws) -> Canary | 
     )
 
 
-def _order(settings: Settings) -> int | None:
+def arm_order(settings: Settings) -> int | None:
     """The seed of the order of arms: a model that answers the same whenever asked needs none."""
     return None if settings.pool.model.deterministic else settings.seed
 
@@ -208,7 +208,7 @@ def _confirmation(settings: Settings, evaluator: Evaluator, draws: Draws) -> Con
         mei=gate.mei,
         slack=gate.slack,
         cluster_alpha=gate.cluster_alpha,
-        order=_order(settings),
+        order=arm_order(settings),
     )
 
 

@@ -63,7 +63,7 @@ class Trial:
     arms differed, which are no pairs.
     """
 
-    challenger: Candidate | RoutedPool
+    challenger: Candidate | System
     test: PairedTest
     harm: ClusterHarm | None = None
     redrawn: int = 0
