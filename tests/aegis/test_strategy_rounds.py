@@ -14,6 +14,7 @@ from simulated import H0, Bench, World, holding, levers, proposing, tasks
 
 from aegis.allowance import BudgetSpent
 from aegis.evaluator import EVOLVE, VALIDATION
+from aegis.gate.canary import Canary
 from aegis.gate.drift import DriftConfig, DriftWatch
 from aegis.meta.base import Brief
 from aegis.meta.scripted import ScriptedMeta
@@ -48,7 +49,10 @@ def lines(folder: Path, name: str) -> list[dict[str, Any]]:
 
 
 def bench(offered: str, budget: int | None = None) -> Bench:
-    return Bench(World(GAIN), tasks("ab", 15, 20), proposing([offered]), budget=budget)
+    """With a canary, whose second arms are what a round pays for last."""
+    run = Bench(World(GAIN), tasks("ab", 15, 20), proposing([offered]), budget=budget)
+    run.engine = replace(run.engine, canary=Canary(run.engine.evaluator, run.draws, 8))
+    return run
 
 
 @pytest.mark.parametrize(
