@@ -17,7 +17,6 @@ from aegis.gate.routes import RouteRuling
 from aegis.history import History, Tried
 from aegis.record import (
     Bucket,
-    Calibration,
     CandidateRecord,
     CurvePoint,
     Curves,
@@ -33,6 +32,7 @@ from aegis.record import (
     Scoreboard,
     ScoreboardRound,
 )
+from aegis.record_calibration import Calibration
 from aegis.round import Round
 from aegis.routing import System, bundle
 from aegis.statistics import bootstrap_mean
@@ -79,17 +79,7 @@ class Journal:
     def calibrated(self, found: Calibration) -> None:
         """Write what the gate can see, before it is asked."""
         self._json("data/calibration.json", found)
-        seen = ", ".join(
-            f"{'none' if gain is None else f'+{100 * gain:.1f}'} on {100 * float(scope):.0f} %"
-            for scope, gain in found.detectable.items()
-        )
-        self._entries.append(
-            f"## Calibration\n\n"
-            f"Two copies of H_0 ended differently in {found.discordant} of {found.pairs} pairs "
-            f"(E that they differ: {found.e_value:.3g}, alarm at {found.alarm:g}). An edit without effect ships in "
-            f"{100 * found.null_ship_rate:.2g} % of decisions; stated: at most {100 * found.alpha:.2g} %. "
-            f"Smallest gain in points that ships with power .8, by share of attempts acted on: {seen}.\n"
-        )
+        self._entries.append(f"## Calibration\n\n{phrases.calibration(found)}\n")
         self._store.audit({"event": "calibrated", "noise": found.noise, "e_value": found.e_value})
 
     def close_round(self, this: Round) -> None:

@@ -79,7 +79,9 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
                     if settings.gate.rule == "paired" and settings.gate.calibration:
                         watch.stage(None, "calibration")
                         allowance.waived = done.rounds > 0
-                        found = await calibrate(evaluator, baseline, settings.gate, settings.decisions, settings.seed)
+                        found = await calibrate(
+                            evaluator, baseline, settings.gate, settings.decisions, settings.seed, arm_order(settings)
+                        )
                         journal.calibrated(found)
                     result = await strategy.run(engine, journal, baseline, schedule)
                 except BudgetSpent as spent:  # nothing more is measured, so nothing is known of a peak

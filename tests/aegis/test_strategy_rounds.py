@@ -7,17 +7,20 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from simulated import H0, Bench, World, holding, levers, proposing, tasks
 
 from aegis.allowance import BudgetSpent
-from aegis.evaluator import EVOLVE, VALIDATION
+from aegis.evaluator import CANARY, EVOLVE, VALIDATION, Evaluator
 from aegis.gate.canary import Canary
 from aegis.gate.drift import DriftConfig, DriftWatch
+from aegis.gate.traps import Canaries
 from aegis.meta.base import Brief
 from aegis.meta.scripted import ScriptedMeta
+from aegis.outage import Outage
 from aegis.round import propose
 from aegis.routing import RoutedPool, changed
 from aegis.settings import load_system
@@ -30,6 +33,7 @@ from harnessx.errors import Outcome
 from harnessx.harness import HarnessConfig
 from harnessx.messages import Message, ModelResponse, ToolCall
 from harnessx.runner.jobs import Job, RolloutResult
+from harnessx.tasks import Task
 from harnessx.trajectory import Exchange, Step, ToolExchange, Trajectory
 
 GAIN = {"good": {"a": 0.4, "b": 0.4}, "left": {"a": 0.4, "b": -0.5}}
@@ -73,6 +77,34 @@ async def test_a_ship_is_kept_when_the_budget_ends_right_after_it(tmp_path, stra
         assert "C-R1-01" in (folder / "journal.md").read_text()
         assert run.journal.best == load_system(str(folder / "best"), benchmark=None)
         assert run.journal.best.digest == whole.final.digest != H0.digest
+
+
+# --- outages ----------------------------------------------------------------------------------------------
+
+
+class Dead(World):
+    """Nothing can be run."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self.forgotten: list[Job] = []
+
+    def _play(self, job: Job, harness: HarnessConfig) -> RolloutResult:
+        return replace(super()._play(job, harness), outcome=Outcome.INFRA_ERROR)
+
+    def forget(self, jobs: Sequence[Job]) -> None:
+        self.forgotten += jobs
+
+
+async def test_of_an_outage_nothing_is_remembered_so_that_a_resumed_run_asks_again():
+    world = Dead()
+    evaluator = Evaluator(world, {**tasks("ab", 2, 2), CANARY: [Task("cheat", "trap")]})
+    candidate: Any = SimpleNamespace(parent=H0, harness=holding("x"))
+    for asking in (evaluator.evaluate(H0, VALIDATION, 2), evaluator.record(H0, 1), Canaries(evaluator)(candidate)):
+        with pytest.raises(Outage):
+            await asking
+        assert world.forgotten == world.jobs
+    assert {job.split for job in world.jobs} == {VALIDATION, EVOLVE, CANARY}
 
 
 # --- what the proposer reads ------------------------------------------------------------------------------
