@@ -178,14 +178,15 @@ def _accept(found: Calibration) -> None:
 
 
 def check_power(gate: GateConfig, decisions: int, sealed: int) -> None:
-    """Refuse settings that cannot show a gain of ``gate.effect`` with the power asked for, before any rollout.
+    """Refuse settings that can ship nothing, or not show a gain of ``gate.effect`` with the power asked for.
 
-    Both the confirmation of an edit that acts everywhere and the final difference on ``sealed`` tasks count;
+    That is known before any rollout. Both the confirmation of an edit that acts everywhere and the final difference on ``sealed`` tasks count;
     rates are taken as U-shaped until they are measured.
 
     Raises:
         GateRefused: which of the two falls short, and what would do.
     """
+    _check_level(gate, decisions)
     if gate.power is None:
         return
     effect = touching(gate.effect, 1.0, TYPICAL_NOISE)
@@ -205,4 +206,17 @@ def check_power(gate: GateConfig, decisions: int, sealed: int) -> None:
         raise GateRefused(
             f"benchmark.splits.{SEALED}={sealed} tasks are too few to show {100 * gate.effect:+.0f} points with "
             f"power {gate.power}; at least {needed}"
+        )
+
+
+def _check_level(gate: GateConfig, decisions: int) -> None:
+    """Refuse a level that an edit which wins every pair would not reach within its cap."""
+    needed = -math.log(gate.alpha / decisions)
+    best = Superiority()
+    if gate.rule == "paired" and best.log_e_at(0, 0, gate.cap) < needed:
+        pairs = next((n for n in range(gate.cap, 100 * gate.cap) if best.log_e_at(0, 0, n) >= needed), None)
+        remedy = f"raise gate.cap to {pairs} at least, or" if pairs is not None else "raise"
+        raise GateRefused(
+            f"with gate.cap={gate.cap} nothing can ship at gate.alpha={gate.alpha:g} over gate.decisions={decisions}, "
+            f"not even an edit that wins every pair; {remedy} gate.alpha, or plan fewer gate.decisions"
         )
