@@ -180,8 +180,8 @@ def _accept(found: Calibration) -> None:
 def check_power(gate: GateConfig, decisions: int, sealed: int) -> None:
     """Refuse settings that can ship nothing, or not show a gain of ``gate.effect`` with the power asked for.
 
-    That is known before any rollout. Both the confirmation of an edit that acts everywhere and the final difference on ``sealed`` tasks count;
-    rates are taken as U-shaped until they are measured.
+    That is known before any rollout. Both the confirmation of an edit that acts everywhere and the final
+    difference on ``sealed`` tasks count; rates are taken as U-shaped until they are measured.
 
     Raises:
         GateRefused: which of the two falls short, and what would do.

@@ -25,6 +25,7 @@ from aegis.meta.base import MetaAgent
 from aegis.provenance import versions
 from aegis.record import CanaryScores, CandidateOutcome, Digests, SealedRates, SplitScores, Summary
 from aegis.round import Engine
+from aegis.sealed import readings
 from aegis.settings import Settings, instantiate, load_harness
 from aegis.statistics import Elond, Ledger, Spending, paired_difference
 from aegis.store import RunStore
@@ -122,7 +123,7 @@ class _Done:
         return allowance.exhausted
 
     def check(self, number: int) -> None:
-        """Refuse a further round once sealed was read: a harness may not be chosen after that (STATISTICS 10)."""
+        """Refuse a further round once sealed was read: a harness may not be chosen after that (STATISTICS rule 10)."""
         if self.sealed and number > self.rounds:
             raise UserError(
                 f"{self.folder} is finished: its sealed tasks were read after {self.rounds} rounds; "
@@ -217,7 +218,10 @@ def _confirmation(settings: Settings, evaluator: Evaluator, draws: Draws) -> Con
 async def _final(
     settings: Settings, evaluator: Evaluator, store: RunStore, baseline: HarnessConfig, result: Result
 ) -> tuple[dict[str, SplitScores], Measured]:
-    """Baseline, final and peak on every split; sealed is read here, once, after its audit entry.
+    """Baseline, final and peak on every split; sealed is read here, once, after its audit entry (STATISTICS rule 10).
+
+    The entry freezes which harnesses are read. A resumed run completes that reading; for any other the audit trail
+    refuses the run, whatever is asked for: further harnesses are another run's.
 
     Where the budget ends, a split has no scores: part of its tasks would be another measurement.
     """
@@ -311,6 +315,7 @@ def _summary(
         canaries=canaries,
         missing=meter.missing,
         unscored=unscored,
+        sealed_readings=None if SEALED in unscored else readings(journal.folder, pool.benchmark.digest),
     )
 
 

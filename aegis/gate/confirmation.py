@@ -1,10 +1,11 @@
 """Check 7: the paired confirmation on fresh validation attempts, all candidates in lockstep.
 
-STATISTICS rules 1-4: each pair's (task, fresh attempt) is drawn uniformly before any arm runs; the
-incumbent runs first, the candidates replay its tape; every drawn pair is scored in draw order. One
-incumbent batch serves all candidates. The attempts are never used again. Rule 8: a candidate that is
-proved to harm a cluster of tasks is rejected, whatever it gains on the others. Rule 15: a pair that broke
-before the arms differed is redrawn; one that broke later is missing.
+STATISTICS rules 1 to 4: each pair's (task, fresh attempt) is drawn uniformly, with replacement, before any
+arm runs; the incumbent runs first, the candidates replay its tape; every drawn pair is scored in draw order.
+One incumbent batch serves all candidates, on validation tasks alone. The attempts are never used again
+(rule 14). Rule 8: a candidate that is proved to harm a cluster of tasks is rejected, whatever it gains on the
+others. Rule 15: a pair that broke before the arms differed is redrawn; one that broke later is missing. Rule
+16: who runs out of wall time, which is the machine's and not the edit's, is missing too.
 """
 
 from __future__ import annotations
@@ -202,7 +203,7 @@ class Confirmation:
         """A trial at the ledger's next level; or the undecided one of the same harness against the same incumbent.
 
         Evidence is carried over under an unchanged incumbent, candidate, model and population alone, of which no run
-        changes the model; whatever else is proposed starts at E = 1 with an index of its own (STATISTICS 6).
+        changes the model; whatever else is proposed starts at E = 1 with an index of its own (STATISTICS rule 6).
         """
         known = self._identity(challenger) if isinstance(challenger, Candidate) else None
         trial = self._suspended.pop(known, None) if known is not None else None
@@ -223,7 +224,7 @@ class Confirmation:
             self._suspended[self._identity(trial.candidate)] = trial
 
     def forget(self) -> None:
-        """Drop what suspended trials have gathered: the world they speak of has changed (STATISTICS 14)."""
+        """Drop what suspended trials have gathered: the world they speak of has changed (STATISTICS rule 14)."""
         self._suspended.clear()
 
     def ship(self) -> None:
