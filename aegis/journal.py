@@ -75,11 +75,14 @@ class Journal:
         """How the predictions of each bucket came out."""
         return self._history.prediction_scores()
 
-    def begin(self, baseline: HarnessConfig) -> None:
-        """Record H_0."""
+    def begin(self, baseline: HarnessConfig, promise: str = "") -> None:
+        """Record H_0, and what the run may draw and promises, before anything is run."""
         self.generations.append(Generation(baseline.digest, "", 0, "", (), "H_0"))
         self._store.audit({"event": "begin", "baseline": baseline.digest})
         self.save_best(baseline)
+        if promise:
+            self._entries.append(f"{promise}\n")
+            self._write_journal()
         self._write_index()
 
     def calibrated(self, found: Calibration) -> None:
@@ -302,8 +305,11 @@ class Journal:
             for task, rate in board.rates.items()
         ]
         self._store.write_text("data/task_history.jsonl", "".join(json.dumps(h) + "\n" for h in history))
-        self._store.write_text("journal.md", "# Journal\n\n" + "\n".join(self._entries))
+        self._write_journal()
         self._write_index()
+
+    def _write_journal(self) -> None:
+        self._store.write_text("journal.md", "# Journal\n\n" + "\n".join(self._entries))
 
     def _write_round(
         self, folder: str, this: Round, records: Sequence[CandidateRecord], drift: DriftRecord | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aegis.gate.canary import CanaryReport
+from aegis.gate.config import GateConfig
 from aegis.record import CandidateRecord, DriftRecord, RouteRecord
 from aegis.record_calibration import Calibration
 
@@ -24,7 +25,12 @@ def route(record: RouteRecord) -> str:
 def _figures(record: CandidateRecord | RouteRecord) -> str:
     if record.e_value is None or record.alpha is None:
         return ""
-    return f" (E = {record.e_value:.4g} of {1 / record.alpha:.4g}; {record.diverged} of {record.pairs} diverged)"
+    arms = (("incumbent", record.calls.incumbent), ("candidate", record.calls.candidate))
+    calls = ", ".join(f"{name} {arm.made} made and {arm.replayed} replayed" for name, arm in arms)
+    return (
+        f" (E = {record.e_value:.4g} of {1 / record.alpha:.4g}; {record.diverged} of {record.pairs} diverged; "
+        f"model calls: {calls})"
+    )
 
 
 def canary(seen: CanaryReport) -> str:
@@ -49,6 +55,16 @@ def prediction(record: CandidateRecord) -> str:
     return (
         f"{record.id} predicted flips, held to be {100 * record.forecast:.0f} % likely; "
         f"{100 * record.hit_rate:.0f} % came true (Brier score {record.brier:.3f})"
+    )
+
+
+def promise(gate: GateConfig, guarantee: str) -> str:
+    """What the run may draw and what it then guarantees; said before its first rollout."""
+    if gate.rule == "seesaw":
+        return "The gate's rule is the paper's: nothing is confirmed, and nothing is guaranteed."
+    return (
+        f"At most {gate.cap} pairs for a candidate each time it is proposed and {gate.run_cap} in the run, "
+        f"{gate.drift_cap} more to watch for drift. Guaranteed: {guarantee}."
     )
 
 

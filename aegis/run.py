@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from aegis import phrases
 from aegis.accounts import Measured, costs, gaps
 from aegis.allowance import Allowance, BudgetSpent
 from aegis.calibration import calibrate, check_power
@@ -24,6 +25,7 @@ from aegis.journal import Journal
 from aegis.meta.base import MetaAgent
 from aegis.provenance import versions
 from aegis.record import CanaryScores, CandidateOutcome, Digests, SealedRates, SplitScores, Summary
+from aegis.record_calibration import Calibration
 from aegis.round import Engine
 from aegis.sealed import readings
 from aegis.settings import Settings, instantiate, load_harness
@@ -67,7 +69,7 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
                 allowance = evaluator.allowance
                 history = History()
                 journal = Journal(store, evaluator, history, settings.seed)
-                journal.begin(baseline)
+                _publish(settings, journal, baseline, progress)
 
                 def on_stage(number: int, name: str) -> None:
                     done.check(number)
@@ -80,10 +82,7 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
                     if settings.gate.rule == "paired" and settings.gate.calibration:
                         watch.stage(None, "calibration")
                         allowance.waived = done.rounds > 0
-                        found = await calibrate(
-                            evaluator, baseline, settings.gate, settings.decisions, settings.seed, arm_order(settings)
-                        )
-                        journal.calibrated(found)
+                        journal.calibrated(await _calibrated(settings, evaluator, baseline))
                     result = await strategy.run(engine, journal, baseline, schedule)
                 except BudgetSpent as spent:  # nothing more is measured, so nothing is known of a peak
                     result = Result(journal.best, journal.best, str(spent))
@@ -199,11 +198,9 @@ def arm_order(settings: Settings) -> int | None:
 
 def _confirmation(settings: Settings, evaluator: Evaluator, draws: Draws) -> Confirmation:
     gate = settings.gate
-    kind = Spending if gate.ledger == "spending" else Elond
-    ledger: Ledger = kind(gate.alpha, settings.decisions)
     return Confirmation(
         evaluator,
-        ledger,
+        _ledger(settings),
         draws,
         cap=gate.cap,
         batch=gate.batch,
@@ -213,6 +210,24 @@ def _confirmation(settings: Settings, evaluator: Evaluator, draws: Draws) -> Con
         cluster_alpha=gate.cluster_alpha,
         order=arm_order(settings),
     )
+
+
+def _publish(settings: Settings, journal: Journal, baseline: HarnessConfig, progress: Progress) -> None:
+    """Say what the run may draw, and what it promises, before its first rollout."""
+    promise = phrases.promise(settings.gate, _ledger(settings).guarantee)
+    journal.begin(baseline, promise)
+    progress.note(promise)
+
+
+def _ledger(settings: Settings) -> Ledger:
+    """One that nothing has been spent of."""
+    kind = Spending if settings.gate.ledger == "spending" else Elond
+    return kind(settings.gate.alpha, settings.decisions)
+
+
+async def _calibrated(settings: Settings, evaluator: Evaluator, baseline: HarnessConfig) -> Calibration:
+    order = arm_order(settings)
+    return await calibrate(evaluator, baseline, settings.gate, settings.decisions, settings.seed, order)
 
 
 async def _final(
