@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from aegis import phrases
 from aegis.accounts import budget_points, generation_point
@@ -59,11 +58,6 @@ class Journal:
         self._entries: list[str] = []
         self._routes: list[RouteRecord] = []
         self._spent = (0, 0)
-
-    @property
-    def folder(self) -> Path:
-        """The run's."""
-        return self._store.path
 
     @property
     def candidates(self) -> list[CandidateRecord]:

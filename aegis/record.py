@@ -391,8 +391,7 @@ class Summary(Record):
     ``dollars`` is None where any price is unknown. ``isolation``, ``gate`` and ``ledger`` are the names
     of the settings; ``alpha`` is the run's error level. ``stopped`` says why the run ended. ``drift`` has the
     rounds in which the harness at work was not the best confirmed one. ``missing`` of the rollouts could not be
-    run; ``unscored`` says of a split without scores why it has none. ``sealed_readings`` counts the runs in this
-    folder that had scored the benchmark's sealed tasks by the end of this one, itself included.
+    run; ``unscored`` says of a split without scores why it has none.
     """
 
     splits: Mapping[str, SplitScores]
@@ -418,7 +417,6 @@ class Summary(Record):
     canaries: CanaryScores = field(default=CanaryScores(0), metadata=LATER)
     missing: int = field(default=0, metadata=LATER)
     unscored: Mapping[str, str] = field(default_factory=dict, metadata=LATER)
-    sealed_readings: int | None = field(default=None, metadata=LATER)
 
     def having(self, *verdicts: Decision) -> tuple[CandidateOutcome, ...]:
         """The candidates with one of ``verdicts``, in order."""

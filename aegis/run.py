@@ -27,7 +27,7 @@ from aegis.provenance import versions
 from aegis.record import CanaryScores, CandidateOutcome, Digests, SealedRates, SplitScores, Summary
 from aegis.record_calibration import Calibration
 from aegis.round import Engine
-from aegis.sealed import readings
+from aegis.sealed import said
 from aegis.settings import Settings, instantiate, load_harness
 from aegis.statistics import Elond, Ledger, Spending, paired_difference
 from aegis.store import RunStore
@@ -96,6 +96,8 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
         _write_config(store, settings)
         store.write_text("summary.json", json.dumps(summary.to_json(), indent=1, sort_keys=True) + "\n")
         journal.close_index()
+        if SEALED not in summary.unscored and (counted := said(folder, pool.benchmark.digest)):
+            progress.note(counted)
         return summary
 
 
@@ -330,7 +332,6 @@ def _summary(
         canaries=canaries,
         missing=meter.missing,
         unscored=unscored,
-        sealed_readings=None if SEALED in unscored else readings(journal.folder, pool.benchmark.digest),
     )
 
 

@@ -17,6 +17,14 @@ def readings(folder: Path, benchmark: str) -> int:
     return 1 + sum(_read(other, benchmark) for other in beside if other != folder.resolve())
 
 
+def said(folder: Path, benchmark: str) -> str:
+    """The count in a line, for whoever ends a run; '' where it was the first reading."""
+    count = readings(folder, benchmark)
+    if count < 2:
+        return ""
+    return f"sealed tasks scored by {count} runs in {folder.parent}: the best of them, chosen by it, is no fair score"
+
+
 def _read(folder: Path, benchmark: str) -> bool:
     if not (folder / "data/sealed.json").is_file():
         return False

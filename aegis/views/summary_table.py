@@ -52,12 +52,6 @@ def gaps(summary: Summary) -> list[str]:
     for reason in dict.fromkeys(summary.unscored.values()):
         splits = ", ".join(split for split, why in summary.unscored.items() if why == reason)
         lines.append(f"not scored: {splits}: {reason}; to go on, resume with a larger one")
-    readings = summary.sealed_readings or 0
-    if readings > 1:
-        lines.append(
-            f"sealed: scored by {notation.count(readings)} runs in this folder; "
-            "the best of them, chosen by it, is no fair score"
-        )
     if summary.missing:
         lines.append(f"missing: {notation.count(summary.missing)} rollouts could not be run, and count nowhere")
     return lines

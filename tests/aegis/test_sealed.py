@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from aegis.sealed import readings
+from aegis.sealed import readings, said
 
 
 def run(folder, benchmark, *, scored=True):
@@ -17,7 +17,7 @@ def run(folder, benchmark, *, scored=True):
 
 def test_every_run_that_scored_the_same_sealed_tasks_is_counted_and_no_other(tmp_path):
     mine = tmp_path / "mine"
-    assert readings(mine, "b") == 1
+    assert (readings(mine, "b"), said(mine, "b")) == (1, "")
     run(tmp_path / "one", "b")
     run(tmp_path / "two", "b")
     run(tmp_path / "unscored", "b", scored=False)
@@ -26,3 +26,4 @@ def test_every_run_that_scored_the_same_sealed_tasks_is_counted_and_no_other(tmp
     assert readings(mine, "b") == 3
     assert readings(run(mine, "b"), "b") == 3  # itself is counted once, before its summary and after
     assert readings(tmp_path / "two/../mine", "b") == 3
+    assert said(mine, "b").startswith(f"sealed tasks scored by 3 runs in {tmp_path}: ")
