@@ -1,5 +1,5 @@
 # make evolve   evolve a harness with the default job; make evolve ARGS="seed=1 rounds=4" passes arguments
-# make test     ruff, mypy --strict and pytest
+# make test     ruff, mypy --strict, and pytest in two processes: a file is one process's, so its fixtures are made once
 # make lock     resolve pyproject.toml anew into requirements.lock (the only target that needs uv)
 #
 # The first two install into .venv what requirements.lock names, by hash, and again only when it changed.
@@ -18,7 +18,7 @@ evolve: .venv/installed
 test: .venv/installed
 	.venv/bin/ruff check
 	.venv/bin/mypy
-	.venv/bin/pytest $(ARGS)
+	.venv/bin/pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 # setuptools goes first: it builds what comes as source only, so that the build is locked as well.
 .venv/locked: requirements.lock

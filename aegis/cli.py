@@ -60,7 +60,7 @@ def hydra_main(name: str, job: Callable[[dict[str, Any]], float | None]) -> None
     except (HydraException, OmegaConfBaseException) as error:
         fail(_uncomposed(error, name))
     except (ValueError, OSError) as error:
-        if began:
+        if began or isinstance(error, BrokenPipeError):
             raise
         fail(_uncomposed(error, name) if isinstance(error, ValueError) else f"the folder of the sweep: {error}")
     except KeyboardInterrupt:

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from aegis.cli import hydra_main
+from aegis.start import start
 
 
 def power(config: dict[str, Any]) -> float | None:
@@ -42,4 +42,4 @@ def power(config: dict[str, Any]) -> float | None:
 
 
 if __name__ == "__main__":
-    hydra_main("power", power)
+    start("power", power)

@@ -52,15 +52,15 @@ class Agent:
         if trajectory is None:
             return await run_rollout(rollout, self._models, environment, verifier, tape=tape)
         contents = self.harness.slots.tracer == "full"
-        with _created(Path(trajectory)) as file:
+        with _created(trajectory) as file:
             recorder = Recorder(lambda line: file.write(line.encode()), keep=verifier is not None, contents=contents)
             return await run_rollout(rollout, self._models, environment, verifier, tape=tape, recorder=recorder)
 
 
-def _created(path: Path) -> BinaryIO:
+def _created(path: Path | str) -> BinaryIO:
     """A new file to write bytes to: opening one for text costs more than running a step."""
     try:
-        return path.open("wb")
+        return open(path, "wb")
     except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("wb")
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        return open(path, "wb")

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import tempfile
 from collections import defaultdict
 from collections.abc import Coroutine, Mapping, Sequence
@@ -121,7 +120,7 @@ class RunLoop:
             task_id=episode.task_id,
             prompt=episode.prompt,
             attempt=episode.attempt,
-            rng=random.Random(f"{episode.seed}/{episode.task_id}/{episode.attempt}"),
+            seed=f"{episode.seed}/{episode.task_id}/{episode.attempt}",
             complete=self._complete_for_processor,
             scratch=self._scratch_folder,
             asset=harness.assets.__getitem__,

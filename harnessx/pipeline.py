@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Generic, TypeVar
+from collections.abc import AsyncIterator, Sequence
+from itertools import islice
+from types import GeneratorType
+from typing import Any, Generic, TypeVar
 
 from harnessx.contracts import Scope, check_contract
 from harnessx.errors import ContractViolation, Failure, HarnessxError, Source
@@ -37,21 +39,25 @@ class Pipeline(Generic[E]):
         for processor in self._processors:
             produced: list[E] = []
             for current in events:
-                before = len(produced)
                 try:
-                    async for out in processor.process(current):
+                    stream = processor.process(current)
+                    if type(stream) is GeneratorType:
+                        outs = list(islice(stream, most + 1))
+                    else:
+                        outs = await _first(stream, most + 1)  # type: ignore[arg-type]
+                    for out in outs:
                         if out is not current:
                             check_contract(contract, processor, current, out, self._scope)
-                        produced.append(out)  # type: ignore[arg-type]
-                        if len(produced) > most:
-                            raise self._violation(processor, "split", f"more than {most} events")
                 except HarnessxError:
                     raise
                 except Exception as error:
                     where = f"{type(processor).__name__} at {contract.hook}"
                     raise Failure(Source.PROCESSOR, f"{where}: {type(error).__name__}: {error}") from error
-                if len(produced) - before < least:
+                if len(outs) < least:
                     raise self._violation(processor, "intercept", "no event")
+                produced += outs
+                if len(produced) > most:
+                    raise self._violation(processor, "split", f"more than {most} events")
             events = produced
             if not events:
                 break
@@ -59,3 +65,13 @@ class Pipeline(Generic[E]):
 
     def _violation(self, processor: Processor, field: str, detail: str) -> ContractViolation:
         return ContractViolation(type(processor).__name__, self._contract.hook, field, detail)
+
+
+async def _first(stream: AsyncIterator[Any], count: int) -> list[Any]:
+    """What ``stream`` yields, its first ``count`` at most."""
+    outs: list[Any] = []
+    async for out in stream:
+        outs.append(out)
+        if len(outs) == count:
+            break
+    return outs

@@ -10,9 +10,10 @@ builds one instance per rollout and calls ``bind`` before the first event.
         dimension = Dimension.CONTROL
         limit: int = 20
 
-        async def process(self, event: BeforeModelEvent) -> AsyncIterator[Event]:
+        def process(self, event: BeforeModelEvent) -> Iterator[Event]:
             yield event.remind(f"Step {event.step} of {self.limit}.")
 
+``process`` is a generator; one that waits for something, a model's answer say, is an async generator.
 The class attributes ``hooks, group, order, after, dimension`` are written as literals, so that a
 host can read them from evolved source without importing it.
 """
@@ -21,9 +22,10 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -63,7 +65,7 @@ class Completer(Protocol):
 class Context:
     """What the loop gives a processor for one rollout.
 
-    ``rng`` is seeded from the rollout's key. ``step`` is the logical clock: the number of the current
+    ``rng`` is seeded by ``seed``, which is the rollout's. ``step`` is the logical clock: the number of the current
     step, 0 before the first. ``scratch`` is a private folder that dies with the rollout. ``asset``
     reads a text asset of the harness by its path. ``claims`` (JSON values) end in the trajectory, as what
     the harness says about itself.
@@ -72,13 +74,18 @@ class Context:
     task_id: str
     prompt: str
     attempt: int
-    rng: random.Random
+    seed: str
     complete: Completer
     scratch: Callable[[], Path]
     asset: Callable[[str], str]
     step: int = 0
     slots: Mapping[str, Any] = field(default_factory=dict)
     claims: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def rng(self) -> random.Random:
+        """The one source of randomness that a processor may use. Made when first asked for."""
+        return random.Random(self.seed)
 
 
 class Processor(ABC):
@@ -99,8 +106,8 @@ class Processor(ABC):
         self.ctx = ctx
 
     @abstractmethod
-    def process(self, event: Any) -> AsyncIterator[Event]:
-        """Consume one event; yield the events that go on. An async generator.
+    def process(self, event: Any) -> Iterator[Event] | AsyncIterator[Event]:
+        """Consume one event; yield the events that go on. A generator, async if it waits for anything.
 
         Raises:
             Interrupt: to halt the loop on purpose. Any other exception is a harness error.

@@ -125,7 +125,7 @@ async def rollouts(folder: Path, steps: int, size: int, rounds: int, width: int,
     agent = ModelConfig(model).agentic(harness(steps))
 
     async def one(name: str) -> None:
-        record = await agent.run(Task(PROMPT), Room(size), Accept(), trajectory=folder / f"{name}.jsonl")
+        record = await agent.run(Task(PROMPT), Room(size), Accept(), trajectory=f"{folder}/{name}.jsonl")
         if record.outcome is not Outcome.PASSED or len(record.steps) != steps:
             raise RuntimeError(f"the rollout ended as {record.outcome}: {record.error}")
 

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,13 @@ def test_every_module_has_one_idea() -> None:
         lines = len(path.read_text().splitlines())
         assert lines <= MOST_LINES, f"{path.relative_to(ROOT)} has {lines} lines"
         assert path.stem not in GRAB_BAGS, f"{path.relative_to(ROOT)}: name it by what it is"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_folder_of_tests_does_not_pass_for_a_package(package: str) -> None:
+    found = PathFinder.find_spec(package)
+    assert found is not None
+    assert found.origin == str(ROOT / package / "__init__.py")
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 PATHS = 400
 _BLOCK, _PATHS = 64, 400
 """Pairs and paths that are drawn at once."""
+_SHIPS = -1
+"""In the place of a number of pairs: with these counts the test ships."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,41 +83,103 @@ def prices(
     """Draw ``paths`` confirmations of ``effect`` at level ``alpha`` and at most ``cap`` pairs."""
     import numpy as np
 
+    course = _course(alpha, cap, mei, slack)
     parts = [
-        _drawn(effect, alpha, cap, mei, slack, min(_PATHS, paths - start), np.random.default_rng([seed, start]))
+        _drawn(effect, course, min(_PATHS, paths - start), np.random.default_rng([seed, start]))
         for start in range(0, paths, _PATHS)
     ]
     return Prices(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def _drawn(
-    effect: Effect, alpha: float, cap: int, mei: float, slack: float, paths: int, rng: np.random.Generator
+    effect: Effect, course: _Course, paths: int, rng: np.random.Generator
 ) -> tuple[Ints, Ints, NDArray[np.bool_]]:
     """Pairs, diverged pairs and whether it ships, for each of ``paths``; only paths without a verdict go on."""
     import numpy as np
 
-    need, stop_futile = -math.log(alpha), math.log(Futility(mei).stop)
-    hopes = ((mei + 1) / (1 - mei), mei / (1 - mei), -1.0)
+    cap = course.cap
     pairs, diverged, shipped = np.full(paths, cap), np.zeros(paths, dtype=np.int64), np.zeros(paths, dtype=bool)
     going, wins, losses = np.arange(paths), np.zeros(paths, dtype=np.int64), np.zeros(paths, dtype=np.int64)
     for start in range(0, cap, _BLOCK):
         draws = rng.random((len(going), min(_BLOCK, cap - start)))
-        won = wins[going, None] + np.cumsum(draws < effect.gain, axis=1)
-        lost = losses[going, None] + np.cumsum((draws >= effect.gain) & (draws < effect.gain + effect.loss), axis=1)
-        drawn = np.arange(start + 1, start + 1 + draws.shape[1])
-        evidence = _log_mixture((-1.0, 0.0, 1.0), lost, drawn - won - lost, won)
-        ship = evidence >= need
-        off_course = evidence < need * (drawn / cap - slack)
-        ends = ship | (_log_mixture(hopes, lost, drawn - won - lost, won) >= stop_futile) | off_course
-        last = np.where(ends.any(axis=1), ends.argmax(axis=1), draws.shape[1] - 1)
+        gained, changed = draws < effect.gain, draws < effect.gain + effect.loss
+        won = wins[going, None] + np.cumsum(gained, axis=1)
+        lost = losses[going, None] + np.cumsum(changed ^ gained, axis=1)
+        ends, ship = course.at(lost, won, np.arange(start + 1, start + 1 + draws.shape[1]))
+        ended = ends.any(axis=1)
+        last = np.where(ended, ends.argmax(axis=1), draws.shape[1] - 1)
         row = np.arange(len(going))
         pairs[going], shipped[going] = start + 1 + last, ship[row, last]
         diverged[going] += np.cumsum(draws < effect.scope, axis=1)[row, last]
         wins[going], losses[going] = won[:, -1], lost[:, -1]
-        going = going[~ends.any(axis=1)]
+        going = going[~ended]
         if not len(going):
             break
     return pairs, diverged, shipped
+
+
+class _Course:
+    """Where a test ends, by its counts.
+
+    Whether it ships depends on losses and wins alone, and between two pairs that differ it only comes nearer
+    to being given up: so each (losses, wins) has one number of pairs from which on it has ended. Found once
+    and remembered, since all paths of all effects pass through the same counts.
+    """
+
+    def __init__(self, alpha: float, cap: int, mei: float, slack: float) -> None:
+        import numpy as np
+
+        self.cap = cap
+        self._need, self._stop_futile = -math.log(alpha), math.log(Futility(mei).stop)
+        self._hopes, self._slack = ((mei + 1) / (1 - mei), mei / (1 - mei), -1.0), slack
+        self._ends_from = np.zeros((0, 0), dtype=np.int64)  # 0: not known yet
+
+    def at(self, losses: Ints, wins: Ints, drawn: Ints) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Whether the test has ended with these counts after ``drawn`` pairs, and whether it ships."""
+        import numpy as np
+
+        self._hold(int(losses.max()) + 1, int(wins.max()) + 1)
+        cells = losses * self._ends_from.shape[1] + wins
+        known = self._ends_from.reshape(-1)
+        missing = cells[known[cells] == 0]
+        if missing.size:
+            new = np.unique(missing)
+            known[new] = self._find(*np.divmod(new, self._ends_from.shape[1]))
+        ends_from = known[cells]
+        ship: NDArray[np.bool_] = ends_from == _SHIPS
+        ends: NDArray[np.bool_] = ends_from <= drawn
+        return ends, ship
+
+    def _hold(self, losses: int, wins: int) -> None:
+        """Make room for that many of each."""
+        import numpy as np
+
+        old = self._ends_from
+        rows, columns = old.shape
+        if losses > rows or wins > columns:
+            room = (max(rows, 2 * losses), max(columns, 2 * wins))
+            self._ends_from = np.zeros(room, dtype=np.int64)
+            self._ends_from[:rows, :columns] = old
+
+    def _find(self, losses: Ints, wins: Ints) -> Ints:
+        """The first number of pairs with which each ends, cap + 1 where none does, by bisection."""
+        import numpy as np
+
+        evidence = _log_mixture((-1.0, 0.0, 1.0), losses, 0 * losses, wins)
+        lo, hi = losses + wins, np.full(len(losses), self.cap + 1)
+        while (lo < hi).any():
+            middle = (lo + hi) // 2
+            futile = _log_mixture(self._hopes, losses, middle - losses - wins, wins) >= self._stop_futile
+            over = futile | (evidence < self._need * (middle / self.cap - self._slack))
+            lo, hi = np.where(over | (lo >= hi), lo, middle + 1), np.where(over, middle, hi)
+        found: Ints = np.where(evidence >= self._need, _SHIPS, np.maximum(hi, 1))
+        return found
+
+
+@functools.lru_cache(maxsize=8)
+def _course(alpha: float, cap: int, mei: float, slack: float) -> _Course:
+    """That of a test; the effects that are priced for one test share it."""
+    return _Course(alpha, cap, mei, slack)
 
 
 def _log_mixture(payoffs: tuple[float, float, float], losses: Ints, ties: Ints, wins: Ints) -> Floats:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from harnessx.errors import Interrupt
@@ -29,7 +29,7 @@ class StepBudgetReminder(Processor):
         if self.limit < 1 or self.every < 1:
             raise ValueError("'limit' and 'every' must be at least 1")
 
-    async def process(self, event: BeforeModelEvent) -> AsyncIterator[Event]:
+    def process(self, event: BeforeModelEvent) -> Iterator[Event]:
         step, left = event.step, self.limit - event.step
         if step >= self.from_step and (step % self.every == 0 or left <= 0):
             rest = f"{left} more after it" if left > 0 else "finish now"
@@ -55,7 +55,7 @@ class TokenBudget(Processor):
     """Share of the budget from which the model is told what is left; above 1: never."""
     _used: int = field(default=0, init=False, repr=False)
 
-    async def process(self, event: BeforeModelEvent | StepEndEvent) -> AsyncIterator[Event]:
+    def process(self, event: BeforeModelEvent | StepEndEvent) -> Iterator[Event]:
         if isinstance(event, StepEndEvent):
             self._used += event.usage.total_tokens
         elif self._used >= self.max_tokens:
@@ -84,7 +84,7 @@ class CostGuard(Processor):
     _spent: float = field(default=0.0, init=False, repr=False)
     _unpriced: int = field(default=0, init=False, repr=False)
 
-    async def process(self, event: BeforeModelEvent | StepEndEvent) -> AsyncIterator[Event]:
+    def process(self, event: BeforeModelEvent | StepEndEvent) -> Iterator[Event]:
         if isinstance(event, BeforeModelEvent):
             if self._spent >= self.max_usd:
                 raise Interrupt(f"${self._spent:.4f} spent; the budget is ${self.max_usd:.4f}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from harnessx.hooks import BeforeModelEvent, Event, Hook, StepStartEvent, ToolResultEvent
@@ -52,7 +52,7 @@ class CurrentState(Processor):
         super().bind(ctx)
         self._goal = one_line(goal_of(ctx.prompt, self.goal_pattern), self.max_chars)
 
-    async def process(self, event: BeforeModelEvent) -> AsyncIterator[Event]:
+    def process(self, event: BeforeModelEvent) -> Iterator[Event]:
         if event.step % self.every:
             yield event
             return
@@ -90,7 +90,7 @@ class SlidingWindow(Processor):
         if not 0 <= self.block < self.max_messages:
             raise ValueError("'block' must be at least 0 and less than 'max_messages'")
 
-    async def process(self, event: StepStartEvent) -> AsyncIterator[Event]:
+    def process(self, event: StepStartEvent) -> Iterator[Event]:
         if len(event.messages) > self.max_messages:
             kept = self._kept(event.messages)
             if len(kept) < len(event.messages):
@@ -130,7 +130,7 @@ class ToolResultTruncation(Processor):
         if self.max_chars < 1:
             raise ValueError("'max_chars' must be at least 1")
 
-    async def process(self, event: ToolResultEvent) -> AsyncIterator[Event]:
+    def process(self, event: ToolResultEvent) -> Iterator[Event]:
         if len(event.content) > self.max_chars:
             event = replace(event, content=self._cut(event.content))
         yield event
@@ -158,7 +158,7 @@ class ToolResultCompression(Processor):
     """Shorter results are never folded, in characters."""
     _seen: dict[str, int] = field(default_factory=dict, init=False, repr=False)
 
-    async def process(self, event: ToolResultEvent) -> AsyncIterator[Event]:
+    def process(self, event: ToolResultEvent) -> Iterator[Event]:
         content = _without_repeats(event.content)
         if len(content) >= self.fold_chars:
             first = self._seen.setdefault(content, event.step)

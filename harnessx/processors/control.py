@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -48,7 +48,7 @@ class LoopDetection(Processor):
             raise ValueError("'window' must be at least as large as 'repeats' and 'max_cycle'")
         self._forget()
 
-    async def process(self, event: ToolResultEvent | BeforeModelEvent) -> AsyncIterator[Event]:
+    def process(self, event: ToolResultEvent | BeforeModelEvent) -> Iterator[Event]:
         if isinstance(event, ToolResultEvent):
             call = event.call
             loop = self._loop((signature(call.name, call.arguments), event.content))
@@ -118,7 +118,7 @@ class RepeatedFailureGuard(Processor):
         if self.max_failures < 1:
             raise ValueError("'max_failures' must be at least 1")
 
-    async def process(self, event: ToolCallEvent | ToolResultEvent) -> AsyncIterator[Event]:
+    def process(self, event: ToolCallEvent | ToolResultEvent) -> Iterator[Event]:
         if isinstance(event, ToolResultEvent):
             self._count(event)
         elif self._failures:

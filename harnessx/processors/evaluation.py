@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from harnessx.hooks import BeforeModelEvent, Event, Hook, ModelResponseEvent
@@ -44,7 +44,7 @@ class SelfVerification(Processor):
         self._goal = one_line(goal_of(ctx.prompt, self.goal_pattern), 600)
         self._last_step = ctx.slots["limits"].steps
 
-    async def process(self, event: BeforeModelEvent | ModelResponseEvent) -> AsyncIterator[Event]:
+    def process(self, event: BeforeModelEvent | ModelResponseEvent) -> Iterator[Event]:
         if isinstance(event, BeforeModelEvent):
             if self._pending:
                 event, self._pending = event.remind(self._pending), ""
@@ -89,7 +89,7 @@ class Checklist(Processor):
         super().bind(ctx)
         self._last_step = ctx.slots["limits"].steps
 
-    async def process(self, event: BeforeModelEvent | ModelResponseEvent) -> AsyncIterator[Event]:
+    def process(self, event: BeforeModelEvent | ModelResponseEvent) -> Iterator[Event]:
         if isinstance(event, BeforeModelEvent):
             if self._due or (self.every and event.step % self.every == 0):
                 event, self._due = event.remind(self._text), False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from harnessx.hooks import Event, Hook, ToolCallEvent
@@ -34,7 +34,7 @@ class ToolPolicy(Processor):
     def __post_init__(self) -> None:
         self._deny, self._allow = any_of(self.deny), any_of(self.allow)
 
-    async def process(self, event: ToolCallEvent) -> AsyncIterator[Event]:
+    def process(self, event: ToolCallEvent) -> Iterator[Event]:
         values = (v if isinstance(v, str) else canonical_json(v) for v in event.arguments.values())
         call = f"{event.name}({', '.join(values)})"
         denied = self._deny.search(call)

@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from harnessx.hooks import BeforeModelEvent, Event, Hook, TaskStartEvent, ToolResultEvent
@@ -39,7 +39,7 @@ class RunningNotes(Processor):
         if self.max_items < 1 or self.max_chars < 1:
             raise ValueError("'max_items' and 'max_chars' must be at least 1")
 
-    async def process(self, event: ToolResultEvent | BeforeModelEvent) -> AsyncIterator[Event]:
+    def process(self, event: ToolResultEvent | BeforeModelEvent) -> Iterator[Event]:
         if isinstance(event, ToolResultEvent):
             if not event.is_error and event.call.name not in self.ignore:
                 self._note(event)
@@ -82,7 +82,7 @@ class EpisodicMemory(Processor):
     max_chars: int = 800
     """Longest recalled episode, in characters."""
 
-    async def process(self, event: TaskStartEvent) -> AsyncIterator[Event]:
+    def process(self, event: TaskStartEvent) -> Iterator[Event]:
         recalled = _index(self.asset, self.ctx.asset(self.asset)).nearest(event.prompt, self.k)
         if recalled:
             lines = [f"- {one_line(text, self.max_chars)}" for text in recalled]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from harnessx.hooks import Event, Hook, StepStartEvent, ToolResultEvent
@@ -44,7 +44,7 @@ class ModelRouter(Processor):
                 raise ValueError(f"a rule has 'role' and perhaps 'from_step', 'failures'; not {dict(rule)}")
             self._rules.append((int(rule.get("from_step", 0)), int(rule.get("failures", 0)), str(rule["role"])))
 
-    async def process(self, event: StepStartEvent | ToolResultEvent) -> AsyncIterator[Event]:
+    def process(self, event: StepStartEvent | ToolResultEvent) -> Iterator[Event]:
         if isinstance(event, ToolResultEvent):
             failed = event.is_error or contains(event.content, self.failures)
             self._failures = self._failures + 1 if failed else 0

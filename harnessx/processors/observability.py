@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -63,7 +63,7 @@ class Metrics(Processor):
     _errors: int = field(default=0, init=False, repr=False)
     _usage: Usage = field(default=Usage(), init=False, repr=False)
 
-    async def process(self, event: Event) -> AsyncIterator[Event]:
+    def process(self, event: Event) -> Iterator[Event]:
         self._events[type(event).__name__] += 1
         match event:
             case ToolCallEvent():
@@ -106,7 +106,7 @@ class SecretRedaction(Processor):
     def __post_init__(self) -> None:
         self._further = any_of(self.patterns)
 
-    async def process(self, event: ModelResponseEvent | ToolResultEvent) -> AsyncIterator[Event]:
+    def process(self, event: ModelResponseEvent | ToolResultEvent) -> Iterator[Event]:
         content = self._without_secrets(event.content)
         if content != event.content:
             event = replace(event, content=content)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from harnessx.hooks import Event, Hook, TaskStartEvent
@@ -43,7 +43,7 @@ class SystemPrompt(Processor):
     def __post_init__(self) -> None:
         _one_of(self.text, self.asset)
 
-    async def process(self, event: TaskStartEvent) -> AsyncIterator[Event]:
+    def process(self, event: TaskStartEvent) -> Iterator[Event]:
         prompt = _joined(_text(self.text, self.asset, self.ctx), event.system_prompt)
         yield replace(event, system_prompt=prompt)
 
@@ -67,7 +67,7 @@ class Instructions(Processor):
     def __post_init__(self) -> None:
         _one_of(self.text, self.asset)
 
-    async def process(self, event: TaskStartEvent) -> AsyncIterator[Event]:
+    def process(self, event: TaskStartEvent) -> Iterator[Event]:
         section = _text(self.text, self.asset, self.ctx)
         yield replace(event, system_prompt=_joined(event.system_prompt, section))
 
@@ -84,6 +84,6 @@ class FewShot(Processor):
     examples: Sequence[str]
     """The examples, each a text."""
 
-    async def process(self, event: TaskStartEvent) -> AsyncIterator[Event]:
+    def process(self, event: TaskStartEvent) -> Iterator[Event]:
         numbered = [f"Example {number}\n{text}" for number, text in enumerate(self.examples, 1)]
         yield replace(event, system_prompt=_joined(event.system_prompt, *numbered)) if numbered else event

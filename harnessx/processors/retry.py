@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from harnessx.hooks import BeforeModelEvent, Event, Hook, ModelResponseEvent, StepStartEvent
@@ -44,7 +44,7 @@ class ParseRetry(Processor):
         super().bind(ctx)
         self._last_step = ctx.slots["limits"].steps
 
-    async def process(self, event: StepStartEvent | BeforeModelEvent | ModelResponseEvent) -> AsyncIterator[Event]:
+    def process(self, event: StepStartEvent | BeforeModelEvent | ModelResponseEvent) -> Iterator[Event]:
         match event:
             case StepStartEvent():
                 if event.tools != self._tools:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,7 +29,7 @@ class ToolFilter(Processor):
     _offered: tuple[str, ...] = field(default=(), init=False, repr=False)
     _kept: tuple[str, ...] = field(default=(), init=False, repr=False)
 
-    async def process(self, event: StepStartEvent) -> AsyncIterator[Event]:
+    def process(self, event: StepStartEvent) -> Iterator[Event]:
         if event.tools != self._offered:
             self._offered = event.tools
             self._kept = tuple(
@@ -57,7 +57,7 @@ class ToolCallRepair(Processor):
     """Whether a JSON object ``{name, arguments}`` in the text of an answer without calls is a call."""
     _tools: tuple[str, ...] = field(default=(), init=False, repr=False)
 
-    async def process(self, event: StepStartEvent | ModelResponseEvent) -> AsyncIterator[Event]:
+    def process(self, event: StepStartEvent | ModelResponseEvent) -> Iterator[Event]:
         if isinstance(event, StepStartEvent):
             self._tools = event.tools
         elif event.tool_calls:
@@ -109,7 +109,7 @@ class ArgumentCoercion(Processor):
         super().bind(ctx)
         self._schemas = {schema.name: schema for schema in ctx.slots["tool_schemas"]}
 
-    async def process(self, event: ModelResponseEvent) -> AsyncIterator[Event]:
+    def process(self, event: ModelResponseEvent) -> Iterator[Event]:
         if event.tool_calls:
             calls = tuple(self._fitted(call) for call in event.tool_calls)
             if any(new is not old for new, old in zip(calls, event.tool_calls, strict=True)):

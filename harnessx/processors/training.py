@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ class TrainingExport(Processor):
 
     _system: str = field(default="", init=False, repr=False)
 
-    async def process(self, event: TaskStartEvent | TaskEndEvent) -> AsyncIterator[Event]:
+    def process(self, event: TaskStartEvent | TaskEndEvent) -> Iterator[Event]:
         if isinstance(event, TaskStartEvent):
             self._system = event.system_prompt
         else:

@@ -17,7 +17,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -26,6 +25,7 @@ from harnessx.errors import Failure, HarnessxError, Source, StopReason, UserErro
 from harnessx.harness import HarnessConfig
 from harnessx.loop import Ending, Episode, RunLoop
 from harnessx.messages import ModelRequest, ToolCall
+from harnessx.runner.folder import OwnFolder
 from harnessx.runner.host import Host
 from harnessx.runner.wire import VERSION, Channel, Frame, RequestReader, WireError, error_to_json, read_call
 from harnessx.runner.worker import episode_to_json, failure_from
@@ -63,7 +63,7 @@ class Workers:
         self._isolation, self._stall_s = isolation, stall_s
         self._zygote: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
-        self._home: tempfile.TemporaryDirectory[str] | None = None
+        self._home: OwnFolder | None = None
 
     async def execute(self, harness: HarnessConfig, episode: Episode, host: Host) -> Ending:
         """Run the untrusted side of one rollout (an `Execute`).
@@ -113,7 +113,7 @@ class Workers:
 
     def _start(self) -> None:
         self.close()
-        self._home = tempfile.TemporaryDirectory(prefix="worker-")
+        self._home = OwnFolder("harnessx-worker-")
         ours, theirs = socket.socketpair()
         with theirs:
             self._zygote = subprocess.Popen(

@@ -12,7 +12,6 @@ import asyncio
 import inspect
 import json
 import os
-import random
 import sys
 import tempfile
 from collections.abc import Callable
@@ -69,7 +68,7 @@ def _context(harness: HarnessConfig) -> Context:
     def scratch() -> Path:
         return Path(tempfile.mkdtemp())
 
-    return Context("smoke", "smoke", 0, random.Random(0), complete, scratch, harness.assets.__getitem__,
+    return Context("smoke", "smoke", 0, "0", complete, scratch, harness.assets.__getitem__,
                    slots={"tool_schemas": (), "limits": harness.slots.limits})  # fmt: skip
 
 

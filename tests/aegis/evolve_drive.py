@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import warm
 import yaml
 
 SMALL = (
@@ -102,13 +103,15 @@ def command(*arguments: str, module: str = "aegis.evolve") -> list[str]:
 def run(
     *arguments: str, module: str = "aegis.evolve", cwd: Path | None = None, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
+    """Run a command to its end; in a fork of what is imported already, unless it has an environment of its own."""
+    if env is None:
+        return warm.call(module, arguments, cwd=cwd)
     return subprocess.run(
         command(*arguments, module=module),
         capture_output=True,
         text=True,
         cwd=cwd,
-        env={**os.environ, **(env or {})},
+        env={**os.environ, **env},
         timeout=120,
         check=False,
     )

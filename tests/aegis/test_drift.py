@@ -47,7 +47,7 @@ class Rates:
 
     def _result(self, job: Job, arm: HarnessConfig) -> RolloutResult:
         luck = random.Random(f"{self.seed}/{job.attempt}").random()
-        lost = random.Random(f"{self.seed}/{job.attempt}/{arm.digest}").random() < self.missing
+        lost = bool(self.missing) and random.Random(f"{self.seed}/{job.attempt}/{arm.digest}").random() < self.missing
         passed = Outcome.INFRA_ERROR if lost else Outcome.PASSED if luck < self.rates[arm] else Outcome.FAILED
         trail = arm.digest[:4]  # the arms differ from the first request
         return RolloutResult("", job.task.id, job.attempt, arm.digest, passed, StopReason.FINISHED, 0.0, 1, 1, None, 1,

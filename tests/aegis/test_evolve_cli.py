@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from evolve_drive import SMALL, edit, evolved, good_code, insert, rounds, run, script
+from evolve_drive import SMALL, command, edit, evolved, good_code, insert, rounds, run, script
 
 from aegis.evaluator import Evaluator
 from aegis.history import History
@@ -134,6 +135,14 @@ def test_progress_shows_the_rate_of_the_stage_that_runs(tmp_path):
     spent = [count[3] for counts in stages.values() for count in counts]
     assert spent[0] > 0
     assert spent == sorted(spent)
+
+
+def test_a_reader_who_has_seen_enough_hears_no_complaint():
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as pipe:
+        done = subprocess.run(command("--help"), stdout=pipe, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_help_is_useful_and_loads_nothing_heavy():

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from aegis.statistics import PairedTest, Verdict
 from aegis.statistics.power import PlannedTest, detectable, null_ship_rate, power_table, touching
-from aegis.statistics.prices import Effect, _drawn, fixed_n, mcnemar_critical, mcnemar_power, prices
+from aegis.statistics.prices import Effect, _Course, _drawn, fixed_n, mcnemar_critical, mcnemar_power, prices
 
 
 class _Replayed:
@@ -35,7 +35,7 @@ class _Replayed:
 )  # fmt: skip
 def test_the_arrays_stop_where_the_test_stops(gain, loss, alpha, slack, cap, seed):
     rng = _Replayed(seed)
-    pairs, diverged, shipped = _drawn(Effect(gain, loss, 0.95), alpha, cap, 0.03, slack, 1, rng)
+    pairs, diverged, shipped = _drawn(Effect(gain, loss, 0.95), _Course(alpha, cap, 0.03, slack), 1, rng)
     draws = np.concatenate([block[0] for block in rng.kept])
     test = PairedTest(alpha, cap=cap, mei=0.03, slack=slack)
     for u in draws:

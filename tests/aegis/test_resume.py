@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -16,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from deaths import SHORT, Driven
 from evolve_drive import (
-    SMALL,
     candidates,
     code,
     command,
@@ -37,69 +36,10 @@ TWO_ROUNDS = (
     {"propose": [good_code()]},
     {"propose": [edit("late", insert("Instructions", text="Be brief."))], "review": {"strategy_concern": "too few"}},
 )
-SHORT = (*SMALL, "rounds=2", "gate.cap=24", "gate.batch=8", "gate.run_cap=28")
-
-DRIVEN = """
-import json, os, runpy, signal, sys
-from pathlib import Path
-
-import aegis.watch
-from aegis.store import RunStore
-
-kind, at, report = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
-del sys.argv[1:4]
-counts, again = {"stage": 0, "write": 0}, []
-
-def counted(cls, name, what):
-    real = getattr(cls, name)
-    def call(self, *arguments, **named):
-        counts[what] += 1
-        if (kind, at) == (what, counts[what]):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return real(self, *arguments, **named)
-    setattr(cls, name, call)
-
-def put_rollout(self, key, body, trajectory=None, real=RunStore.put_rollout):
-    if self.rollout(key) is not None and (trajectory is None or self.trajectory(key) is not None):
-        again.append(key)
-    real(self, key, body, trajectory)
-
-RunStore.put_rollout = put_rollout
-for name in ("_write", "write_text", "audit"):
-    counted(RunStore, name, "write")
-counted(aegis.watch.Watch, "stage", "stage")
-try:
-    runpy.run_module("aegis.evolve", run_name="__main__", alter_sys=True)
-finally:
-    report.write_text(json.dumps({**counts, "again": again}))
-"""
-"""The command, killed by itself at its n-th stage or n-th write; it reports what it did if it ends."""
-
 STAGES, WRITES = 14, 6
 DEATHS = [("stage", number, 0) for number in range(1, STAGES + 1)]
 DEATHS += [("write", share, 0 if share % 3 else share) for share in range(1, WRITES + 1)]
 """(kind, which, the resume's own death): a write is given as a share of all of them, in eighths."""
-
-
-class Driven:
-    """Drives one run folder through deaths and resumes."""
-
-    def __init__(self, folder: Path, named: str) -> None:
-        self.run, self._report = folder / "run", folder / "report.json"
-        self._arguments = (*SHORT, named, f"run.dir={self.run}")
-        folder.mkdir()
-
-    def go(self, kind: str = "none", at: int = 0, *arguments: str) -> int:
-        """Start or resume; the exit code."""
-        driven = [sys.executable, "-c", DRIVEN, kind, str(at), str(self._report)]
-        done = subprocess.run(
-            [*driven, *self._arguments, "run.resume=true", *arguments], capture_output=True, timeout=120, check=False
-        )
-        return done.returncode
-
-    @property
-    def report(self) -> dict[str, Any]:
-        return dict(json.loads(self._report.read_text()))
 
 
 @pytest.fixture(scope="module")

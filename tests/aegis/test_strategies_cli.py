@@ -7,8 +7,8 @@ import signal
 from dataclasses import replace
 
 import pytest
+from deaths import Driven
 from evolve_drive import SMALL, candidates, code, edit, evolved, good_code, insert, lasting, run, script, trail
-from test_resume import Driven
 
 from aegis.lineage import deployed
 from aegis.record import Summary

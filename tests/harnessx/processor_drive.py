@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 from harnessx.errors import StopReason
@@ -34,7 +33,7 @@ def bound(processor: Processor, *, prompt: str = PROMPT, assets=None, tools: tup
         raise AssertionError("no processor here needs a folder")
 
     processor.bind(
-        Context("t1", prompt, 0, random.Random(0), complete, scratch, (assets or {}).__getitem__,
+        Context("t1", prompt, 0, "0", complete, scratch, (assets or {}).__getitem__,
                 slots={"tool_schemas": tools, "limits": Limits(steps=LAST_STEP)})
     )  # fmt: skip
     return processor
@@ -42,7 +41,7 @@ def bound(processor: Processor, *, prompt: str = PROMPT, assets=None, tools: tup
 
 async def every(processor: Processor, event):
     """All events that come out."""
-    return [out async for out in processor.process(event)]
+    return list(processor.process(event))
 
 
 async def one(processor: Processor, event):

@@ -104,12 +104,12 @@ _GUARD_TEST = """\
 from harnessx.hooks import BeforeModelEvent
 from harnessx.messages import Conversation, Message
 
-async def test_every_event_goes_on(build):
+def test_every_event_goes_on(build):
     part = build({target!r}, **{params!r})
     short = BeforeModelEvent(9, Conversation([Message("user", "a")]))
     same = [Message("assistant", "x"), Message("user", "b")] * 12
     for event in (short, BeforeModelEvent(1, Conversation(same))):
-        out = [e async for e in part.process(event)]
+        out = list(part.process(event))
         assert len(out) == 1 and out[0].messages is event.messages
 """
 
@@ -117,7 +117,7 @@ async def test_every_event_goes_on(build):
 COMPLETE_NAMES = '''\
 """Completes names in tool calls: a name without its number gets the number it was last shown with."""
 
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 import re
 
@@ -134,7 +134,7 @@ class CompleteNames(Processor):
     dimension = Dimension.TOOLS
     _numbers: dict = field(default_factory=dict, init=False)
 
-    async def process(self, event) -> AsyncIterator:
+    def process(self, event) -> Iterator:
         if isinstance(event, ModelResponseEvent):
             calls = tuple(self._mended(call) for call in event.tool_calls)
             if calls != event.tool_calls:
@@ -167,13 +167,12 @@ _NAMES_TEST = """\
 from harnessx.hooks import ModelResponseEvent, ToolResultEvent
 from harnessx.messages import ModelResponse, ToolCall
 
-async def test_a_number_is_completed(build):
+def test_a_number_is_completed(build):
     part = build("assets/complete_names.py:CompleteNames")
     call = ToolCall("c", "t", {"x": "take the mug from shelf 2"})
-    async for _ in part.process(ToolResultEvent(1, call, "you see a mug 3")):
-        pass
-    async for out in part.process(ModelResponseEvent(2, ModelResponse(), "", (call,))):
-        assert out.tool_calls[0].arguments == {"x": "take mug 3 from shelf 2"}
+    list(part.process(ToolResultEvent(1, call, "you see a mug 3")))
+    (out,) = part.process(ModelResponseEvent(2, ModelResponse(), "", (call,)))
+    assert out.tool_calls[0].arguments == {"x": "take mug 3 from shelf 2"}
 """
 
 
