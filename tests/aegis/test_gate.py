@@ -236,7 +236,7 @@ def test_spent_decisions_and_spent_pairs_leave_candidates_undecided_or_not_teste
     fates = sorted((r["verdict"], r["reason"]) for r in candidates(folder).values())
     assert fates == [
         ("not_tested", "every planned decision is spent"),
-        ("undecided", "every planned decision is spent"),
+        ("undecided", "the run's cap of 5 pairs is reached"),
     ]
 
 

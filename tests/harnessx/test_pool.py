@@ -218,16 +218,48 @@ async def test_a_crashing_harness_is_a_result_and_the_others_are_not_touched(log
     assert len(shelf.rollouts) == 2
 
 
-async def test_what_the_world_broke_is_tried_again_then_missing_and_not_stored(log, shelf):
+async def test_what_the_world_broke_is_tried_again_then_missing_and_asked_for_the_next_time(log, shelf):
     async with Pool(config(log, model={"broken": "s-1"}), shelf) as pool:
         results = await pool.run(jobs(3))
         assert [arms[0].missing for arms in results] == [False, True, False]
         assert results[1][0].outcome is Outcome.INFRA_ERROR
         assert "the provider is down" in results[1][0].error
         assert asked(log).count("model s-1 0 0") == 3
-        assert len(shelf.rollouts) == 2
         await pool.run(jobs(3))
     assert asked(log).count("model s-1 0 0") == 6
+
+
+@pytest.fixture
+def outage(tmp_path):
+    """While this file is there, one provider is down."""
+    file = tmp_path / "outage"
+    file.touch()
+    return file
+
+
+async def test_a_run_taken_up_again_misses_what_it_missed_where_it_missed_it(log, shelf, outage):
+    """The provider is back, and still the second sitting decides by the results of the first."""
+    settings = config(log, model={"broken": "s-1", "outage": str(outage)})
+    async with Pool(settings, shelf) as pool:
+        first = await pool.run(jobs(3))
+    outage.unlink()
+    for _ in range(2):
+        async with Pool(settings, shelf) as pool:
+            assert await pool.run(jobs(3)) == first
+            ((healed,),) = await pool.run(jobs(3)[1:2])
+            assert healed.passed
+    assert asked(log).count("model s-1 0 0") == 3 + 1
+
+
+async def test_what_is_forgotten_is_run_anew_and_what_could_be_run_is_not(log, shelf, outage):
+    settings = config(log, model={"broken": "s-1", "outage": str(outage)})
+    async with Pool(settings, shelf) as pool:
+        await pool.run(jobs(3))
+        pool.forget(jobs(3))
+    outage.unlink()
+    async with Pool(settings, shelf) as pool:
+        assert all(arms[0].passed for arms in await pool.run(jobs(3)))
+    assert asked(log).count("model s-0 0 0") == 1
 
 
 async def test_a_world_that_cannot_be_made_is_missing_and_ends_nothing(log):
@@ -237,14 +269,14 @@ async def test_a_world_that_cannot_be_made_is_missing_and_ends_nothing(log):
     assert "no room left" in result.error
 
 
-async def test_a_rollout_out_of_time_is_missing_and_not_stored(log, shelf):
+async def test_a_rollout_out_of_time_is_missing_and_no_result_of_the_harness(log, shelf):
     hurried = harness().set_slot("limits.wall_s", 0.05)
     async with Pool(config(log, model={"delay": 0.5}), shelf) as pool:
         ((result,),) = await pool.run(jobs(1, hurried))
     assert (result.outcome, result.stop_reason) == (Outcome.INFRA_ERROR, StopReason.WALL_LIMIT)
     assert (result.missing, result.passed, result.reward) == (True, False, 0.0)
     assert result.error == "the wall-time limit was reached"
-    assert shelf.rollouts == {}
+    assert result.key not in shelf.rollouts
 
 
 async def test_what_confirms_is_stored_missing_too_and_not_tried_again(log, shelf):
