@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import time
 from dataclasses import replace
@@ -186,15 +187,41 @@ async def test_deaths_between_which_work_is_done_do_not_add_up(log):
             assert result.passed
 
 
-async def test_a_killed_lane_leaves_no_orphan_not_even_a_spinning_one(log, tmp_path):
-    body = f"import os; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\nwhile True: pass\nyield event"
+def below(lane: int) -> list[Path]:
+    """The entries in /proc of the worker processes of a lane: they name its folder."""
+    children = Path(f"/proc/{lane}/task/{lane}/children").read_text().split()
+    named = re.search(rb"/[^\0\"]*harnessx-worker-[^\0\"/]*", Path(f"/proc/{children[0]}/cmdline").read_bytes())
+    return [p.parent for p in Path("/proc").glob("[0-9]*/cmdline") if named and named[0] in reading(p)]
+
+
+def reading(path: Path) -> bytes:
+    """What a file holds; nothing where it is gone."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+async def test_a_killed_lane_leaves_no_orphan_not_even_a_spinning_one(log):
+    body = "while True: pass\nyield event"
     async with Pool(config(log)) as pool:
         running = asyncio.ensure_future(pool.run(jobs(1, own_code(body, Hook.TASK_START))))
-        await until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
-        spinning = int((tmp_path / "pid").read_text())
-        os.kill(pool._lanes[0]._process.pid, signal.SIGKILL)
-        await until(lambda: not Path(f"/proc/{spinning}").exists())
+        await until(lambda: pool._lanes and pool._lanes[0]._process)
+        lane = pool._lanes[0]._process.pid
+        await until(lambda: reading(Path(f"/proc/{lane}/task/{lane}/children")) and spinning(below(lane)))
+        left = below(lane)
+        os.kill(lane, signal.SIGKILL)
+        await until(lambda: not any(p.exists() for p in left))
         running.cancel()
+
+
+def spinning(processes: list[Path]) -> bool:
+    """Whether one of them has used a fifth of a second of CPU in a session of its own, as a rollout does."""
+    for process in processes:
+        fields = reading(process / "stat").rpartition(b")")[2].split()
+        if fields and fields[3] == process.name.encode() and int(fields[11]) >= 20:
+            return True
+    return False
 
 
 async def test_a_closed_pool_leaves_no_process(log):
