@@ -30,6 +30,10 @@ class Watch:
         self._planned = self._done = self._passed = 0
         self._progress.stage(number, name)
 
+    def note(self, text: str) -> None:
+        """Something worth a line of its own."""
+        self._progress.note(text)
+
     def planned(self, count: int) -> None:
         """``count`` more rollouts of this stage."""
         self._planned += count

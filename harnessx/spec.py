@@ -21,8 +21,7 @@ from harnessx.errors import HarnessInvalid
 from harnessx.hooks import Hook
 from harnessx.messages import canonical_json
 from harnessx.processor import Dimension, Order
-
-ENTRY_POINTS = "harnessx.components"
+from harnessx.sandbox.view import PLUGINS
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +159,12 @@ def _resolve(target: str) -> Any:
     if not target.startswith("harnessx."):
         from importlib.metadata import entry_points
 
-        for entry in entry_points(group=ENTRY_POINTS):
+        for entry in entry_points(group=PLUGINS):
             if target in (entry.name, entry.value.replace(":", ".")):
                 return entry.load()
         raise HarnessInvalid(
             f"foreign target {target!r}: a harness may name targets under 'harnessx.', "
-            f"registered entry points ({ENTRY_POINTS}) and its own 'assets/<file>.py:<Class>'"
+            f"registered entry points ({PLUGINS}) and its own 'assets/<file>.py:<Class>'"
         )
     module_name, _, name = target.rpartition(".")
     try:

@@ -23,7 +23,7 @@ HEAVY = ("datasets", "hydra", "libcst", "litellm", "numpy", "pandas", "pyarrow",
 GRAB_BAGS = ("utils", "util", "helpers", "helper", "common", "misc", "manager")
 FLOORS = (
     "errors",
-    "messages",
+    "messages sandbox",
     "hooks models tools trajectory tasks",
     "processor contracts spec",
     "harness processors model_config",

@@ -37,6 +37,8 @@ class Pending:
     trajectories: list[str | None]
     finished: asyncio.Future[None]
     lane: int
+    misses: list[str]
+    """Under which key each arm is kept if it is missing."""
     sent: list[int] = field(default_factory=list)
     """Which arms were sent (the others were in the shelf)."""
 

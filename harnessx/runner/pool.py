@@ -3,6 +3,9 @@
 A task always goes to the same lane, so its tapes and recorded worlds are in memory there. Results
 come back in scheduled order, whatever order they finished in; recordings and finished rollouts are
 handed to the store as they happen, so a killed run repeats only what was unfinished.
+
+What the world broke is asked for again when the same rollout is wanted a second time. Each asking is
+numbered and keeps its miss, so that a run taken up again misses what it missed, and where it missed it.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import json
 import os
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,6 +77,7 @@ class Pool:
         self._pending: dict[int, Pending] = {}
         self._next_id = 0
         self.purse: Purse | None = None
+        self._asked: Counter[str] = Counter()
 
     def attach(self, shelf: Shelf) -> None:
         """Keep results in ``shelf`` from now on."""
@@ -145,23 +150,30 @@ class Pool:
         ]
 
     def forget(self, jobs: Sequence[Job]) -> None:
-        """Drop what the shelf has of ``jobs``: they will be run anew."""
-        if self._shelf is not None:
-            for job in jobs:
-                self._shelf.forget([self.key(job, arm) for arm in job.arms], job.scope)
+        """Drop what the shelf has of ``jobs``, which will be run anew: pairs whole, of others what is missing."""
+        if self._shelf is None:
+            return
+        for job in jobs:
+            keys = [self.key(job, arm) for arm in job.arms]
+            missed = [_missed(key, asking) for key in keys for asking in range(self._asked[key])]
+            self._shelf.forget(*((keys, job.scope) if job.confirming else (missed, "")))
 
     def _submit(self, job: Job, on_result: Callable[[RolloutResult], None] | None) -> Pending:
         finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         count = len(job.arms)
         keys = [self.key(job, arm) for arm in job.arms]
         lane = self._lane_of(job)
-        entry = Pending(job, keys, [None] * count, [None] * count, finished, lane)
+        misses = keys if job.confirming else [_missed(key, self._asked[key]) for key in keys]
+        self._asked.update(keys)
+        entry = Pending(job, keys, [None] * count, [None] * count, finished, lane, misses)
         if on_result is not None:
             finished.add_done_callback(
                 lambda f: None if f.cancelled() or f.exception() else [on_result(r) for r in entry.results if r]
             )
         for index, key in enumerate(keys):
-            self._recall(entry, index, key)
+            self._recall(entry, index, misses[index])
+            if entry.results[index] is None:
+                self._recall(entry, index, key)
         entry.sent = [i for i, result in enumerate(entry.results) if result is None]
         if job.confirming and entry.sent and outdated(self._shelf, keys, job.scope, self.config.window_s):
             self._start_anew(entry)
@@ -255,10 +267,15 @@ class Pool:
         """A finished rollout: kept, also if nobody waits for it any more."""
         result = RolloutResult.from_json(frame["result"])
         entry = self._pending.get(frame["id"])
-        lasting = not result.missing or (entry is not None and entry.job.confirming)
-        if self._shelf is not None and lasting:
+        index = entry.sent[frame["index"]] if entry is not None else 0
+        key = result.key if not result.missing else entry.misses[index] if entry is not None else ""
+        if self._shelf is not None and key:
             body = json.dumps({**frame["result"], "at": round(time.time(), 3)}, sort_keys=True)
-            self._shelf.put_rollout(result.key, body, frame["trajectory"])
+            self._shelf.put_rollout(key, body, frame["trajectory"])
         if entry is not None:
-            index = entry.sent[frame["index"]]
             entry.results[index], entry.trajectories[index] = result, frame["trajectory"]
+
+
+def _missed(key: str, asking: int) -> str:
+    """Where a rollout is kept that was missing when it was asked for, before which it was ``asking`` times."""
+    return f"{key}/missing/{asking}"
