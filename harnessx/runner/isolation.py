@@ -97,7 +97,14 @@ class Workers:
             _remove(home)
 
     async def _fork(self, harness: HarnessConfig) -> tuple[socket.socket, int, Path]:
-        """A new worker for ``harness``: the socket to it, its pid, its folder."""
+        """A new worker for ``harness``: the socket to it, its pid, its folder. A zygote that was killed is replaced."""
+        try:
+            return await self._ask_for_fork(harness)
+        except ConnectionError:
+            self.close()
+            return await self._ask_for_fork(harness)
+
+    async def _ask_for_fork(self, harness: HarnessConfig) -> tuple[socket.socket, int, Path]:
         if self._zygote is None or self._zygote.poll() is not None:
             self._start()
         assert self._control is not None

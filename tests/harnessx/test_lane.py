@@ -16,6 +16,7 @@ from worker_drive import WALL
 from harnessx.errors import Outcome, StopReason
 from harnessx.messages import Conversation, Message, ModelResponse
 from harnessx.runner.jobs import RolloutResult
+from harnessx.runner.lane import Lane as LaneAtWork
 from harnessx.runner.lane import summarize
 from harnessx.runner.wire import pack
 from harnessx.trajectory import Exchange, Step, Trajectory
@@ -133,3 +134,39 @@ def test_a_result_comes_back_from_json_as_it_was():
     record = Trajectory("t", 3, "h", outcome=Outcome.PASSED, stop_reason=StopReason.STEP_LIMIT, reward=1.0)
     result = summarize(record, "k")
     assert RolloutResult.from_json(json.loads(json.dumps(result.to_json()))) == result
+
+
+class Twice(LaneAtWork):
+    """A lane whose rollouts end as they are told."""
+
+    def __init__(self, *records: Trajectory) -> None:
+        super().__init__()
+        self.records = list(records)
+
+    async def _once(self, *_: object) -> Trajectory:
+        return self.records.pop(0)
+
+
+def ended(outcome: Outcome, *trail: str, lost: bool = False) -> Trajectory:
+    return Trajectory("t", outcome=outcome, trail=list(trail), lost=lost)
+
+
+LOST = ended(Outcome.HARNESS_ERROR, "a", "b", lost=True)
+AGAIN, OTHERWISE = ended(Outcome.PASSED, "a", "b", "c"), ended(Outcome.PASSED, "a", "x", "c")
+BROKEN = ended(Outcome.INFRA_ERROR, "a")
+
+
+@pytest.mark.parametrize(
+    ("records", "counts"),
+    [
+        ([LOST, AGAIN], AGAIN),
+        ([LOST, OTHERWISE], LOST),
+        ([LOST, LOST, AGAIN], LOST),
+        ([LOST, BROKEN, AGAIN], AGAIN),
+        ([LOST, BROKEN, BROKEN], BROKEN),
+        ([BROKEN, LOST, OTHERWISE], LOST),
+    ],
+    ids=["again", "otherwise", "lost twice", "then broken", "broken for good", "late"],
+)
+async def test_after_a_lost_worker_the_second_time_counts_where_it_repeats_the_first(records, counts):
+    assert await Twice(*records)._rollout(None, None, {}) is counts  # type: ignore[arg-type]

@@ -416,3 +416,67 @@ async def test_a_cancelled_run_leaves_the_pool_usable(log, shelf):
         again = [replace(job, attempt=1) for job in jobs(4)]
         assert all(arms[0].passed for arms in await asyncio.wait_for(pool.run(again), 20))
         assert time.monotonic() - started < 10
+
+
+# --- workers that somebody kills ------------------------------------------------------------------------
+
+
+def a_worker() -> int | None:
+    """The pid of a process with evolved code: the last of a row of forks."""
+    return next((pid for pid in walled() if not descendants(pid)), None)
+
+
+def walled() -> list[int]:
+    """What forks workers, and workers, the former first."""
+    return [pid for pid in descendants(os.getpid()) if "harnessx.runner.worker" in commandline(pid)]
+
+
+def descendants(pid: int) -> list[int]:
+    """All descendants, nearest first."""
+    files = Path(f"/proc/{pid}/task").glob("*/children")
+    children = [int(child) for file in files for child in read(file).split()]
+    return children + [other for child in children for other in descendants(child)]
+
+
+def commandline(pid: int) -> str:
+    return read(Path(f"/proc/{pid}/cmdline"))
+
+
+def read(file: Path) -> str:
+    try:
+        return file.read_text()
+    except OSError:  # it ended
+        return ""
+
+
+async def test_a_rollout_whose_worker_somebody_kills_is_the_rollout_it_would_have_been(log, shelf):
+    slow = own_code("import time; time.sleep(0.05); yield event.remind('hurry')", Hook.BEFORE_MODEL)
+    async with Pool(config(log), shelf) as pool:
+        running = asyncio.ensure_future(pool.run(jobs(1, slow)))
+        await until(lambda: any(line.startswith("model") for line in lines(log)))
+        worker = a_worker()
+        assert worker is not None
+        os.kill(worker, signal.SIGKILL)
+        ((killed,),) = await running
+        ((whole,),) = await Pool.run(pool, [replace(jobs(1, slow)[0], attempt=1)])
+    assert (killed.outcome, killed.error) == (Outcome.PASSED, "")
+    assert (killed.steps, killed.model_calls, killed.replayed_calls) == (whole.steps, whole.model_calls, 0)
+    assert len(asked(log)) == 2 * whole.model_calls  # what it had asked before it died was not asked again
+
+
+@pytest.mark.parametrize("text", ["'hurry'", "repr(time.time_ns())"], ids=["the same again", "otherwise"])
+async def test_code_that_kills_its_worker_gains_nothing(log, text):
+    body = f"import os, time; event.step == 3 and os._exit(9); yield event.remind({text})"
+    async with Pool(config(log)) as pool:
+        ((result,),) = await pool.run(jobs(1, own_code(body, Hook.BEFORE_MODEL)))
+    assert result.outcome is Outcome.HARNESS_ERROR
+    assert "the worker ended before its rollout did" in result.error
+
+
+async def test_what_forks_workers_is_replaced_where_it_is_killed(log, shelf):
+    own = own_code("yield event.remind('hurry')", Hook.BEFORE_MODEL)
+    async with Pool(config(log), shelf) as pool:
+        await pool.run(jobs(1, own))
+        os.kill(walled()[-1], signal.SIGKILL)
+        results = await pool.run([replace(job, attempt=1) for job in jobs(3, own)])
+    assert [arms[0].outcome for arms in results] == [Outcome.PASSED] * 3
