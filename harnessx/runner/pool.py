@@ -164,7 +164,8 @@ class Pool:
         keys = [self.key(job, arm) for arm in job.arms]
         lane = self._lane_of(job)
         misses = keys if job.confirming else [_missed(key, self._asked[key]) for key in keys]
-        self._asked.update(keys)
+        if not job.confirming:  # each of those is a fresh attempt: to count them would take memory without end
+            self._asked.update(keys)
         entry = Pending(job, keys, [None] * count, [None] * count, finished, lane, misses)
         if on_result is not None:
             finished.add_done_callback(
