@@ -12,6 +12,8 @@ from aegis.gate.base import Finding
 
 MIN_LITERAL = 6
 """Characters; what is shorter is found in any text by chance."""
+MOST_SAID = 50
+"""Findings that a reason lists; a source that has more is not mended line by line."""
 
 
 class StaticPolicy:
@@ -29,12 +31,13 @@ class StaticPolicy:
         from aegis.gate.source import belongs, findings_in
 
         proposal = candidate.proposal
-        findings = findings_in(candidate.new_code, self._literals)
-        findings += findings_in({f"smoke test of {p}": source for p, source in proposal.smoke.items()}, self._literals)
+        tests = {f"smoke test of {path}": source for path, source in proposal.smoke.items()}
+        findings = [str(f) for f in findings_in({**candidate.new_code, **tests}, self._literals)]
         if not findings:
             texts = _texts(proposal.edit.to_json())
             findings = [f"the edit: task literal: {belongs(t)}" for text in texts for t in self._literals if t in text]
-        return Finding(self.name, "; ".join(findings[:5])) if findings else None
+        more = [f"and {len(findings) - MOST_SAID} more"] if len(findings) > MOST_SAID else []
+        return Finding(self.name, "; ".join([*findings[:MOST_SAID], *more])) if findings else None
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -375,8 +375,8 @@ def with_code(text: str, test: str) -> Candidate:
 def test_policy_names_the_place_and_the_rule(body, rule):
     found = findings_in({"assets/x.py": f"y = 1\n{body}\n"}, ["task-0007"])
     assert found
-    assert found[0].startswith("assets/x.py:")
-    assert f": {rule}: " in found[0]
+    assert str(found[0]).startswith("assets/x.py:")
+    assert f": {rule}: " in str(found[0])
 
 
 def test_policy_lets_ordinary_processors_through():
