@@ -11,7 +11,8 @@ def verdict(record: CandidateRecord) -> str:
     buckets = "+".join(record.bucket)
     verdict = f"{record.verdict}, flagged as cheating" if record.flagged else record.verdict
     said = f"{record.id} [{buckets}] {record.title}: **{verdict}** by {record.check}: {record.reason}"
-    return said + _figures(record)
+    asked = f"; {record.approval}" if record.approval and record.approval not in record.reason else ""
+    return said + asked + _figures(record)
 
 
 def route(record: RouteRecord) -> str:

@@ -18,6 +18,7 @@ from aegis.routing import ROUTER, RoutedPool, System
 from harnessx.errors import HarnessInvalid, UserError
 from harnessx.harness import HarnessConfig
 from harnessx.model_config import ModelConfig, check_reference
+from harnessx.permissions import Permissions
 from harnessx.runner.pool import PoolConfig
 from harnessx.spec import build
 from harnessx.tasks import Benchmark
@@ -26,7 +27,7 @@ S = TypeVar("S")
 
 SECTIONS = frozenset(
     """seed harness rounds patience candidates attempts sealed_attempts actionability
-    budget run benchmark task_model meta gate strategy runner tracking""".split()
+    budget permissions run benchmark task_model meta gate strategy runner tracking""".split()
 )
 PARTS = (
     *(f"benchmark.{name}" for name in ("name", "_target_", "splits", *(f"splits.{split}" for split in SPLITS))),
@@ -156,7 +157,7 @@ def check_gate(gate: GateConfig, decisions: object) -> None:
         number(f"gate.{name}", getattr(gate, name), "above 0", lambda x: x > 0)
     one_of("gate.rule", gate.rule, ("paired", "seesaw"))
     one_of("gate.ledger", gate.ledger, ("spending", "elond"))
-    one_of("gate.approval", gate.approval, ("auto", "deny"))
+    one_of("gate.approval", gate.approval, ("auto", "deny", "ask"))
     one_of("gate.risk_threshold", gate.risk_threshold, tuple(r.name.lower() for r in Risk))
     for name in ("allow_budget", "bundle"):
         one_of(f"gate.{name}", getattr(gate, name), (True, False))
@@ -233,7 +234,21 @@ def pool_config(config: Mapping[str, Any]) -> PoolConfig:
         concurrency=runner["concurrency"],
         persist=runner["persist"],
         window_s=runner["window_s"],
+        permissions=permissions(config["permissions"]),
     )
+
+
+def permissions(section: Mapping[str, Any]) -> Permissions:
+    """The user's rule.
+
+    Raises:
+        UserError: an effect or a word that does not exist, or an effect that is left out.
+    """
+    section_of(Permissions, "permissions", section)
+    try:
+        return Permissions.from_json(section)
+    except ValueError as error:
+        raise UserError(f"permissions.{error}") from error
 
 
 def load_harness(name: str | None, benchmark: Benchmark, isolation: str = "process") -> HarnessConfig:

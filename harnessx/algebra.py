@@ -318,7 +318,7 @@ def _leaves(slots: Slots) -> dict[str, Any]:
     """The slot values that differ from the default, by path."""
     leaves: dict[str, Any] = {}
     for name, value in slots.to_json().items():
-        if name in ("tools", "limits"):
+        if name in ("tools", "limits", "permissions"):
             leaves.update({f"{name}.{key}": inner for key, inner in value.items()})
         else:
             leaves[name] = value

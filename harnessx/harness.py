@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from harnessx.errors import HarnessInvalid
 from harnessx.hooks import Hook
 from harnessx.messages import canonical_json, digest_of
+from harnessx.permissions import Effect, Permissions
 from harnessx.spec import Spec, Traits, spec_of, traits_of
 
 if TYPE_CHECKING:
@@ -57,12 +58,14 @@ class ToolRegistry:
 class Slots:
     """The fixed set of things all processors share (S in the paper).
 
+    ``permissions`` is the harness's rule on what its tools may do; the user's rule stands beside it.
     ``tracer`` is ``full`` (contents in the trajectory) or ``summary`` (counts only). ``workspace``,
     ``sandbox`` and ``plugins`` name providers; only the ones listed in `_PROVIDERS` exist.
     """
 
     tools: ToolRegistry = field(default_factory=ToolRegistry)
     limits: Limits = field(default_factory=Limits)
+    permissions: Permissions = field(default_factory=Permissions)
     tracer: str = "full"
     workspace: str = "scratch"
     sandbox: str = "auto"
@@ -83,7 +86,9 @@ class Slots:
             tools["describe"] = dict(sorted(self.tools.describe.items()))
         if self.tools.add:
             tools["add"] = [spec.to_json() for spec in self.tools.add]
-        for name, value in (("tools", tools), ("limits", limits), ("plugins", list(self.plugins))):
+        rule = self.permissions.to_json()
+        parts = (("tools", tools), ("limits", limits), ("permissions", rule), ("plugins", list(self.plugins)))
+        for name, value in parts:
             if value:
                 out[name] = value
         for name in ("tracer", "workspace", "sandbox"):
@@ -103,6 +108,10 @@ class Slots:
         _known("slots.tools key", tools, ["expose", "describe", "add"])
         _known("slots.limits key", limits, [f.name for f in dataclasses.fields(Limits)])
         expose = tools.get("expose")
+        try:
+            permissions = Permissions.from_json(data.get("permissions") or {})
+        except ValueError as error:
+            raise HarnessInvalid(f"slots.permissions: {error}") from error
         return cls(
             ToolRegistry(
                 None if expose is None else tuple(expose),
@@ -110,6 +119,7 @@ class Slots:
                 tuple(Spec.from_json(s) for s in tools.get("add") or ()),
             ),
             Limits(**limits),
+            permissions,
             **{name: data[name] for name in ("tracer", "workspace", "sandbox") if name in data},
             plugins=tuple(data.get("plugins") or ()),
         )
@@ -198,6 +208,12 @@ class HarnessConfig:
     def has_code(self) -> bool:
         """Whether the harness brings code of its own, which only a worker may run."""
         return any(spec.is_asset for spec in (*self.processors, *self.slots.tools.add))
+
+    @property
+    def own_effects(self) -> dict[str, frozenset[Effect]]:
+        """What its own tools declare to do, by class name."""
+        found = [traits_of(spec, self.assets) for spec in self.slots.tools.add]
+        return {traits.name: traits.effects for traits in found}
 
     def at(self, hook: Hook) -> tuple[Spec, ...]:
         """The processors that serve ``hook``, in order (P of the paper)."""

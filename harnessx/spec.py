@@ -20,6 +20,7 @@ from typing import Any
 from harnessx.errors import HarnessInvalid
 from harnessx.hooks import Hook
 from harnessx.messages import canonical_json
+from harnessx.permissions import Effect
 from harnessx.processor import Dimension, Order
 
 ENTRY_POINTS = "harnessx.components"
@@ -37,6 +38,8 @@ class Traits:
     dimension: Dimension = Dimension.CONTROL
     parameters: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
+    effects: frozenset[Effect] = frozenset()
+    """Of a tool: what it declares to do."""
 
 
 class Spec:
@@ -199,6 +202,7 @@ def _class_traits(target: str) -> Traits:
         dimension=getattr(cls, "dimension", Dimension.CONTROL),
         parameters=tuple(f.name for f in fields),
         required=tuple(f.name for f in fields if f.default is missing and f.default_factory is missing),
+        effects=frozenset(getattr(cls, "effects", ())),
     )
 
 
@@ -219,6 +223,8 @@ def _asset_traits(path: str, name: str, source: str) -> Traits:
             key = node.targets[0].id
             if key in ("hooks", "group", "order", "after", "dimension"):
                 traits[key] = _literal(node.value, f"{path}:{node.lineno}: {name}.{key}")
+            elif key == "effects":
+                traits[key] = _effects(node.value, f"{path}:{node.lineno}: {name}.{key}")
         elif (
             isinstance(node, ast.AnnAssign)
             and isinstance(node.target, ast.Name)
@@ -231,14 +237,28 @@ def _asset_traits(path: str, name: str, source: str) -> Traits:
     return Traits(name=name, parameters=tuple(parameters), required=tuple(required), **traits)
 
 
+def _effects(node: ast.expr, where: str) -> frozenset[Effect]:
+    """The value of ``frozenset({Effect.X, …})``, or of a set, tuple or list of them."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "frozenset":
+        if not node.args:
+            return frozenset()
+        node = node.args[0]
+    if isinstance(node, ast.Set):
+        node = ast.Tuple(node.elts)
+    found = _literal(node, where)
+    if not isinstance(found, tuple) or not all(isinstance(effect, Effect) for effect in found):
+        raise HarnessInvalid(f"{where} must be a set of Effect.{', Effect.'.join(e.name for e in Effect)}")
+    return frozenset(found)
+
+
 def _literal(node: ast.expr, where: str) -> Any:
-    """The value of a literal, where ``Hook.X``, ``Order.X`` and ``Dimension.X`` count as literals."""
+    """The value of a literal, where ``Hook.X``, ``Order.X``, ``Dimension.X`` and ``Effect.X`` count as literals."""
     if isinstance(node, ast.Tuple | ast.List):
         return tuple(_literal(item, where) for item in node.elts)
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-        enum = {"Hook": Hook, "Order": Order, "Dimension": Dimension}.get(node.value.id)
+        enum = {"Hook": Hook, "Order": Order, "Dimension": Dimension, "Effect": Effect}.get(node.value.id)
         if enum is not None and node.attr in enum.__members__:
             return enum[node.attr]
     raise HarnessInvalid(f"{where} must be a literal, so that a host can read it without running it")

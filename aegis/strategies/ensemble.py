@@ -28,8 +28,8 @@ from dataclasses import dataclass, field, replace
 
 from aegis.allowance import BudgetSpent
 from aegis.evaluator import EVOLVE, VALIDATION, Evaluation
-from aegis.gate.gate import GateReport, Ruling
 from aegis.gate.routes import RouteRuling
+from aegis.gate.ruling import GateReport, Ruling
 from aegis.journal import Journal
 from aegis.meta.base import MetaAgent
 from aegis.record import ArmCalls, Calls, Decision

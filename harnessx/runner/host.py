@@ -17,6 +17,7 @@ from harnessx.harness import Limits
 from harnessx.messages import Conversation, Meter, ModelRequest, ModelResponse, ToolCall
 from harnessx.model_config import Models
 from harnessx.models.base import CallContext
+from harnessx.permissions import USUAL, Effect, refusal
 from harnessx.tasks import Environment, ToolResult
 from harnessx.trajectory import Exchange, Shorthand, Step, ToolExchange, Trajectory, encode
 
@@ -50,6 +51,7 @@ class Host:
 
     Args:
         origin: the rollout's key; a response this very rollout cached before it died counts as made.
+        granted: what the user's and the harness's rules let tools do; a call that needs more does not run.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Host:
         tape: Tape | None = None,
         origin: str = "",
         recorder: Recorder | None = None,
+        granted: frozenset[Effect] = USUAL,
     ) -> None:
         self.record = record
         self.failure: Exception | None = None
@@ -82,6 +85,7 @@ class Host:
         self._previous: dict[str, Conversation] = {}
         self._system: dict[str, str] = {}
         self._contexts: dict[str, CallContext] = {}
+        self.granted, self._refusals = granted, dict[str, str]()
         if self._recorder.write is not None:
             self._recorder.write(encode(record.header()))
 
@@ -123,6 +127,10 @@ class Host:
         if self.failure is not None and self.world_lost:
             raise self.failure
         self._mark(f"{call.name}{call.arguments}{call.raw or ''}")
+        refused = self._refused(call.name)
+        if refused:
+            self._step.calls.append(ToolExchange(call, refused, is_error=True))
+            return ToolResult(refused, is_error=True)
         try:
             with _WORLD:
                 try:
@@ -136,6 +144,17 @@ class Host:
         self.done = self.done or result.done
         self._step.calls.append(ToolExchange(call, result.content, result.is_error))
         return result
+
+    def _refused(self, name: str) -> str:
+        """Why a call of the tool does not run: the last word, whatever the other side offers or claims."""
+        if not self._refusals:
+            assert self._environment is not None
+            tools = self._environment.tools
+            known = ", ".join(tool.name for tool in tools) or "none"
+            reasons = {tool.name: refusal(tool.effects, self.granted) for tool in tools}
+            self._refusals = {tool: reason and f"The call did not run: {reason}." for tool, reason in reasons.items()}
+            self._refusals[""] = f"The call did not run: the world has no tool of that name. Its tools: {known}."
+        return self._refusals.get(name, self._refusals[""])
 
     @property
     def world_lost(self) -> bool:

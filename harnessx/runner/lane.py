@@ -21,6 +21,7 @@ from typing import Any
 from harnessx.errors import Failure, Outcome, Source, StopReason, UserError, boundary
 from harnessx.harness import HarnessConfig
 from harnessx.model_config import ModelConfig, Models
+from harnessx.permissions import Effect
 from harnessx.runner.cassette import Cassette, Entry, Freshness, RecordedVerifier, RecordedWorld, ResponseTape
 from harnessx.runner.host import Recorder
 from harnessx.runner.isolation import Workers
@@ -60,6 +61,7 @@ class Lane:
         self.closed = asyncio.Event()
         self.channel: Channel | None = None
         self._harnesses: dict[str, HarnessConfig] = {}
+        self._granted: dict[str, frozenset[Effect]] = {}
         self._tapes: dict[str, Cassette] = {}
         self._worlds: dict[str, Cassette] = {}
         self._fresh: list[tuple[str, Entry]] = []
@@ -77,6 +79,7 @@ class Lane:
                 self._init(frame)
             case "harness":
                 self._harnesses[frame["digest"]] = HarnessConfig.from_json(frame["harness"])
+                self._granted[frame["digest"]] = frozenset(map(Effect, frame["granted"]))
             case "job":
                 task = asyncio.ensure_future(self._job(frame))
                 self._jobs.add(task)
@@ -166,6 +169,7 @@ class Lane:
                     execute=self._workers.execute,
                     tape=ResponseTape(tape, self._freshness, strict=frame["confirming"]),
                     recorder=Recorder(),
+                    granted=self._granted[rollout.harness.digest],
                 )
             if record.outcome is not Outcome.INFRA_ERROR:
                 break

@@ -23,6 +23,7 @@ from typing import Any
 from harnessx.errors import HarnessxError, UserError
 from harnessx.harness import HarnessConfig
 from harnessx.model_config import ModelConfig
+from harnessx.permissions import Effect, Permissions
 from harnessx.runner.cassette import Entry
 from harnessx.runner.isolation import resolve_isolation
 from harnessx.runner.jobs import Job, RolloutResult, rollout_key
@@ -60,6 +61,8 @@ class PoolConfig:
     window_s: float | None = None
     """A confirming pair starts within so many seconds, and replays nothing older. None: no limit, for models
     that do not change."""
+    permissions: Permissions = Permissions()  # noqa: RUF009
+    """The user's rule on what tools may do; each harness has its own beside it."""
 
 
 @dataclass(slots=True)
@@ -90,6 +93,13 @@ class Pool:
         self._lanes: list[_LaneProcess] = []
         self._pending: dict[int, _Pending] = {}
         self._next_id = 0
+        self.approved: set[Effect] = set()
+        """What a person approved, where a rule says ``ask``."""
+        self.draining = False
+
+    def granted(self, harness: HarnessConfig) -> frozenset[Effect]:
+        """What the tools of ``harness`` may do: what the user's rule and its own grant."""
+        return (self.config.permissions & harness.slots.permissions).granted(self.approved)
 
     def attach(self, shelf: Shelf) -> None:
         """Keep results in ``shelf`` from now on."""
@@ -97,6 +107,7 @@ class Pool:
 
     def drain(self) -> None:
         """Start nothing more; `run` raises `Drained` once what is in flight has finished."""
+        self.draining = True
         for lane in self._lanes:
             lane.drain()
 
@@ -197,6 +208,11 @@ class Pool:
         if text is not None or not entry.job.trajectories:
             entry.results[index] = RolloutResult.from_json(json.loads(body))
             entry.trajectories[index] = text
+
+    def harness_frame(self, harness: HarnessConfig) -> Frame:
+        """What a lane is told of a harness, once."""
+        granted = sorted(self.granted(harness))
+        return {"t": "harness", "digest": harness.digest, "harness": harness.to_json(), "granted": granted}
 
     def job_frame(self, ident: int, entry: _Pending, known: set[str]) -> Frame:
         """The order a lane gets; recordings travel with the first job of a scope."""
@@ -349,7 +365,7 @@ class _LaneProcess:
                 harness = entry.job.arms[index]
                 if harness.digest not in self._told:
                     self._told.add(harness.digest)
-                    self._channel.send({"t": "harness", "digest": harness.digest, "harness": harness.to_json()})
+                    self._channel.send(self._pool.harness_frame(harness))
             self._running[ident] = entry
             self._channel.send(self._pool.job_frame(ident, entry, self._known))
 

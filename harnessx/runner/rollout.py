@@ -21,6 +21,7 @@ from harnessx.harness import HarnessConfig
 from harnessx.loop import Ending, Episode, RunLoop
 from harnessx.messages import canonical_json
 from harnessx.model_config import Models
+from harnessx.permissions import Effect, Permissions, refusal
 from harnessx.runner.host import Host, Recorder, Tape
 from harnessx.tasks import Environment, Task, Verifier
 from harnessx.trajectory import Trajectory
@@ -59,8 +60,11 @@ async def run_rollout(
     execute: Execute = inprocess,
     tape: Tape | None = None,
     recorder: Recorder | None = None,
+    granted: frozenset[Effect] | None = None,
 ) -> Trajectory:
     """Run, verify and record one rollout. Closes the environment.
+
+    ``granted`` is what its tools may do; None: what the harness's rule and the default one for a user grant.
 
     Returns:
         The record; it never raises for what happened inside the rollout (cancellation excepted).
@@ -77,6 +81,7 @@ async def run_rollout(
         tape=tape,
         origin=rollout.key,
         recorder=recorder,
+        granted=_granted(rollout.harness, granted),
     )
     started = time.monotonic()
     try:
@@ -99,6 +104,18 @@ async def run_rollout(
     return record
 
 
+def _granted(harness: HarnessConfig, granted: frozenset[Effect] | None) -> frozenset[Effect]:
+    return (Permissions() & harness.slots.permissions).granted() if granted is None else granted
+
+
+def _check_own_tools(harness: HarnessConfig, granted: frozenset[Effect]) -> None:
+    """Refuse a harness whose own tools declare more than is granted: their calls would not cross the seam."""
+    for name, effects in harness.own_effects.items():
+        reason = refusal(effects, granted)
+        if reason:
+            raise Failure(Source.TOOL, f"{name}: {reason}")
+
+
 async def _run(rollout: Rollout, models: Models, environment: Environment | None, execute: Execute, host: Host) -> None:
     """Run the loop and settle stop reason and answer; what broke, and whose fault it is.
 
@@ -114,6 +131,7 @@ async def _run(rollout: Rollout, models: Models, environment: Environment | None
     episode = Episode(task.id, prompt, rollout.attempt, rollout.seed, tools, models.roles)
     try:
         async with asyncio.timeout(rollout.harness.slots.limits.wall_s):
+            _check_own_tools(rollout.harness, host.granted)
             with boundary(Source.WORKER):
                 ending = await execute(rollout.harness, episode, host)
         record.stop_reason = _stop_reason(ending, host)
