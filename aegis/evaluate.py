@@ -17,11 +17,12 @@ def evaluate(config: dict[str, Any]) -> float | None:
     import asyncio
 
     from aegis.evaluator import SPLITS
-    from aegis.settings import one_of, whole
+    from aegis.settings import no_secrets, one_of, whole
     from aegis.statistics import paired_difference
     from aegis.views import notation
     from harnessx.errors import UserError
 
+    no_secrets(config)
     names = config["harness"] if isinstance(config["harness"], list) else [config["harness"]]
     if not 1 <= len(names) <= 2:
         raise UserError(f"harness takes one or two harnesses, not {len(names)}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import itertools
+import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from harnessx.errors import HarnessInvalid, UserError
 from harnessx.harness import HarnessConfig
 from harnessx.model_config import ModelConfig, check_reference
 from harnessx.permissions import Permissions
+from harnessx.redaction import SHORTEST, redact
 from harnessx.runner.pool import PoolConfig
 from harnessx.spec import build
 from harnessx.tasks import Benchmark
@@ -36,6 +39,7 @@ PARTS = (
     "gate.decisions",
 )
 """Settings that every run reads one by one."""
+_KEY_NAME = re.compile(r"(?:api_?key|secret|passw(?:or)?d|(?:access|auth|api)_?token)$", re.IGNORECASE)
 CHANGEABLE = ("rounds", "patience", "budget", "tracking", "run")
 """Settings outside a run's identity, with ``runner.lanes`` and ``runner.concurrency``."""
 
@@ -66,6 +70,7 @@ class Settings:
         Raises:
             UserError: a setting is missing, unknown or out of range.
         """
+        no_secrets(config)
         unknown = sorted(config.keys() - SECTIONS)
         if unknown:
             raise UserError(f"no setting is called {unknown[0]}; valid: {', '.join(sorted(SECTIONS))}")
@@ -135,6 +140,25 @@ def _present(config: Mapping[str, Any], path: str) -> None:
         if not isinstance(value, Mapping) or key not in value:
             raise UserError(f"the setting {path} is missing; --cfg job shows what is set")
         value = value[key]
+
+
+def no_secrets(config: object, where: str = "") -> None:
+    """Refuse a config that holds a key: it is written down, hashed and tracked, and a key may be none of that.
+
+    Raises:
+        UserError: names the setting, not its value.
+    """
+    if isinstance(config, Mapping):
+        for key, value in config.items():
+            no_secrets(value, f"{where}.{key}" if where else str(key))
+    elif isinstance(config, Sequence) and not isinstance(config, str):
+        for value in config:
+            no_secrets(value, where)
+    elif isinstance(config, str):
+        named = _KEY_NAME.search(where) and len(config) >= SHORTEST and not config.startswith("os.environ/")
+        if named or redact(config) != config:
+            raise UserError(f"{redact(where)} holds what looks like a key or password, and settings are written down: "
+                            "put it into the provider's environment variable and leave it out here")  # fmt: skip
 
 
 def check_gate(gate: GateConfig, decisions: object) -> None:
@@ -261,6 +285,9 @@ def load_harness(name: str | None, benchmark: Benchmark, isolation: str = "proce
             own, which ``isolation`` does not run.
     """
     harness = _find_harness(name, benchmark)
+    text = json.dumps(harness.to_json(), ensure_ascii=False)
+    if redact(text) != text:
+        raise UserError(f"harness={name} holds what looks like a key or password, and a harness is written down")
     for spec in (*harness.processors, *harness.slots.tools.add):
         if not spec.is_asset:
             try:

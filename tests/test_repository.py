@@ -25,7 +25,7 @@ FLOORS = (
     "errors permissions",
     "messages",
     "hooks models tools trajectory tasks",
-    "processor contracts spec",
+    "processor contracts redaction spec",
     "harness processors model_config",
     "algebra loop pipeline",
     "runner bundles agent",

@@ -5,10 +5,12 @@ Every finding has the file, the line, the rule and what to do instead.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from aegis.candidate import Candidate
 from aegis.gate.base import Finding
+from harnessx.redaction import redact
 
 MIN_LITERAL = 6
 """Characters; what is shorter is found in any text by chance."""
@@ -17,9 +19,10 @@ MOST_SAID = 50
 
 
 class StaticPolicy:
-    """Import allow-list, no dynamic code, no dunder games, no reach into the loop, no task literals.
+    """Import allow-list, no dynamic code, no dunder games, no reach into the loop, no task literals, no secrets.
 
-    Task literals are looked for in the edit's texts too (prompts, parameters, descriptions).
+    Task literals and secrets are looked for in the edit's texts too (prompts, parameters, descriptions). A harness
+    with a secret would be another one once it is written down, where secrets are taken out.
     """
 
     name = "policy"
@@ -36,6 +39,8 @@ class StaticPolicy:
         if not findings:
             texts = _texts(proposal.edit.to_json())
             findings = [f"the edit: task literal: {belongs(t)}" for text in texts for t in self._literals if t in text]
+        if redact(json.dumps(proposal.edit.to_json())) != json.dumps(proposal.edit.to_json()):
+            findings.append("the edit: secret: it holds what looks like a key or password; leave it out")
         more = [f"and {len(findings) - MOST_SAID} more"] if len(findings) > MOST_SAID else []
         return Finding(self.name, "; ".join([*findings[:MOST_SAID], *more])) if findings else None
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from harnessx.errors import Failure, HarnessxError, LimitReached, Source, StopReason, ToolError, boundary
 from harnessx.harness import Limits
-from harnessx.messages import Conversation, Meter, ModelRequest, ModelResponse, ToolCall
+from harnessx.messages import Conversation, Message, Meter, ModelRequest, ModelResponse, Part, ToolCall
 from harnessx.model_config import Models
 from harnessx.models.base import CallContext
 from harnessx.permissions import USUAL, Effect, refusal
+from harnessx.redaction import redactor
 from harnessx.tasks import Environment, ToolResult
 from harnessx.trajectory import Exchange, Shorthand, Step, ToolExchange, Trajectory, encode
 
@@ -85,6 +86,7 @@ class Host:
         self._previous: dict[str, Conversation] = {}
         self._system: dict[str, str] = {}
         self._contexts: dict[str, CallContext] = {}
+        self._redactor = redactor()
         self.granted, self._refusals = granted, dict[str, str]()
         if self._recorder.write is not None:
             self._recorder.write(encode(record.header()))
@@ -105,6 +107,7 @@ class Host:
                 self._begin_step()
             response, key, replayed = await self._answer(request, path)
         except HarnessxError as error:
+            self._redactor.error(error)
             self.failure = self.failure or error
             raise
         usage = response.usage
@@ -137,8 +140,12 @@ class Host:
                     result = await self._environment.step(call)
                 except ToolError as error:
                     result = ToolResult(str(error), is_error=True)
+                content = self._redactor(result.content)
+                if content is not result.content:
+                    result = replace(result, content=content)
                 result.content.encode()  # what cannot be stored is found here, where it comes from
         except HarnessxError as error:
+            self._redactor.error(error)
             self.failure = self.failure or error
             raise
         self.done = self.done or result.done
@@ -233,14 +240,27 @@ class Host:
 
     async def _ask(self, request: ModelRequest, context: CallContext) -> ModelResponse:
         with _MODEL:
-            return await self._models.complete(request, context)
+            return self._redactor.response(await self._models.complete(request, context))
 
     def _observe(self, request: ModelRequest, path: str, response: ModelResponse, key: str, replayed: bool) -> None:
         messages = request.messages
         before = self._previous.get(path)
         kept = 0 if before is None else messages.shared_prefix(before)
-        system = None if self._system.get(path) == request.system else request.system
-        if system is not None:
-            self._system[path] = system
+        system = None
+        if self._system.get(path) != request.system:
+            self._system[path] = request.system
+            system = self._redactor(request.system)
         self._previous[path] = messages
-        self._step.exchanges.append(Exchange(path, kept, messages[kept:], response, key, replayed, system))
+        sent = tuple(map(self._recorded, messages[kept:]))
+        self._step.exchanges.append(Exchange(path, kept, sent, response, key, replayed, system))
+
+    def _recorded(self, message: Message) -> Message:
+        """A message as it is written down: what the harness itself says has not passed this side before."""
+        if message.role in ("assistant", "tool"):
+            return message
+        text = message.content
+        if isinstance(text, str):
+            content: str | tuple[Part, ...] = self._redactor(text)
+        else:
+            content = tuple(replace(part, text=self._redactor(part.text)) for part in text)
+        return message if content == text else replace(message, content=content)

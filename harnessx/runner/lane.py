@@ -22,6 +22,7 @@ from harnessx.errors import Failure, Outcome, Source, StopReason, UserError, bou
 from harnessx.harness import HarnessConfig
 from harnessx.model_config import ModelConfig, Models
 from harnessx.permissions import Effect
+from harnessx.redaction import redact
 from harnessx.runner.cassette import Cassette, Entry, Freshness, RecordedVerifier, RecordedWorld, ResponseTape
 from harnessx.runner.host import Recorder
 from harnessx.runner.isolation import Workers
@@ -100,7 +101,7 @@ class Lane:
             self._models, self._model_digest = Models(config), config.digest
         except Exception as error:  # noqa: BLE001  (the boundary of the process: the pool is told)
             said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            self.channel.send({"t": "unable", "error": said})
+            self.channel.send({"t": "unable", "error": redact(said)})
             return
         self._workers = Workers(frame["isolation"])
         self._seed, self._persist = frame["seed"], frame["persist"]
@@ -116,7 +117,7 @@ class Lane:
             self.channel.send({"t": "done", "id": ident})
         else:
             text = "".join(traceback.format_exception(error)).encode(errors="replace").decode()
-            self.channel.send({"t": "broken", "id": ident, "error": text})
+            self.channel.send({"t": "broken", "id": ident, "error": redact(text)})
 
     async def _job(self, frame: Frame) -> None:
         scope = frame["scope"]
@@ -141,7 +142,7 @@ class Lane:
             record = await self._rollout(rollout, tape, frame)
             self._flush()
             result = summarize(record, arm["key"])
-            text = record.to_jsonl() if frame["trajectories"] else None
+            text = redact(record.to_jsonl()) if frame["trajectories"] else None
             self.channel.send(
                 {
                     "t": "arm",

@@ -22,6 +22,7 @@ from harnessx.loop import Ending, Episode, RunLoop
 from harnessx.messages import canonical_json
 from harnessx.model_config import Models
 from harnessx.permissions import Effect, Permissions, refusal
+from harnessx.redaction import redact, redactor
 from harnessx.runner.host import Host, Recorder, Tape
 from harnessx.tasks import Environment, Task, Verifier
 from harnessx.trajectory import Trajectory
@@ -127,7 +128,7 @@ async def _run(rollout: Rollout, models: Models, environment: Environment | None
         first = await environment.reset() if environment is not None else ""
         tools = environment.tools if environment is not None else ()
     task = rollout.task
-    prompt = f"{task.prompt}\n\n{first}" if first else task.prompt
+    prompt = redact(f"{task.prompt}\n\n{first}" if first else task.prompt)
     episode = Episode(task.id, prompt, rollout.attempt, rollout.seed, tools, models.roles)
     try:
         async with asyncio.timeout(rollout.harness.slots.limits.wall_s):
@@ -137,7 +138,7 @@ async def _run(rollout: Rollout, models: Models, environment: Environment | None
         record.stop_reason = _stop_reason(ending, host)
         with boundary(Source.WORKER, "answer and claims"):
             canonical_json([ending.answer, dict(ending.claims)]).encode()
-        record.answer, record.claims = ending.answer, ending.claims
+        record.answer, record.claims = redact(ending.answer), redactor().value(ending.claims)
     except TimeoutError:
         record.stop_reason = StopReason.WALL_LIMIT
     except Failure as failure:  # only what this side saw break is the world's fault
@@ -176,9 +177,9 @@ async def _close(environment: Environment, record: Trajectory) -> None:
         with boundary(Source.ENVIRONMENT, "close"):
             await environment.close()
     except Failure as failure:  # what was scored before stands
-        record.error = record.error or str(failure)
+        record.error = record.error or redact(str(failure))
 
 
 def _fail(record: Trajectory, outcome: Outcome, error: Exception) -> None:
     record.outcome, record.stop_reason, record.reward = outcome, StopReason.ERROR, 0.0
-    record.error = f"{type(error).__name__}: {error}"
+    record.error = redact(f"{type(error).__name__}: {error}")
