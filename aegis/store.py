@@ -195,7 +195,7 @@ class RunStore(RunReader):
         scratch = self.path / ".writing"
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with open(scratch, "w", encoding="utf-8", newline="") as file:
+            with open(scratch, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
                 file.write(redact(text))
                 file.flush()
                 os.fsync(file.fileno())

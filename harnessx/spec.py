@@ -11,6 +11,7 @@ import ast
 import dataclasses
 import functools
 import importlib
+import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -53,6 +54,9 @@ class Spec:
     def __init__(self, target: str, params: Mapping[str, Any] | None = None) -> None:
         try:
             self._canonical = canonical_json([target, dict(params or {})])
+            self._canonical.encode()
+            if "NaN" in self._canonical or "Infinity" in self._canonical:  # or a text that says so
+                json.dumps(dict(params or {}), allow_nan=False)
         except (TypeError, ValueError) as error:
             raise HarnessInvalid(f"{target}: parameters must be JSON values ({error})") from error
         self.target = target
@@ -173,7 +177,7 @@ def _resolve(target: str) -> Any:
     module_name, _, name = target.rpartition(".")
     try:
         return getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         known = _siblings(module_name)
         raise HarnessInvalid(f"unknown target {target!r}" + (f"; known: {known}" if known else "")) from error
 
@@ -181,7 +185,7 @@ def _resolve(target: str) -> Any:
 def _siblings(module_name: str) -> str:
     try:
         module = importlib.import_module(module_name)
-    except ImportError:
+    except (ImportError, ValueError):
         return ""
     return ", ".join(n for n in getattr(module, "__all__", ()) if isinstance(getattr(module, n, None), type))
 
@@ -212,6 +216,8 @@ def _asset_traits(path: str, name: str, source: str) -> Traits:
         tree = ast.parse(source)
     except SyntaxError as error:
         raise HarnessInvalid(f"{path}:{error.lineno}: {error.msg}") from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise HarnessInvalid(f"{path}: it cannot be parsed ({error or type(error).__name__})") from error
     found = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name), None)
     if found is None:
         classes = [n.name for n in tree.body if isinstance(n, ast.ClassDef)]
@@ -228,13 +234,36 @@ def _asset_traits(path: str, name: str, source: str) -> Traits:
         elif (
             isinstance(node, ast.AnnAssign)
             and isinstance(node.target, ast.Name)
-            and "ClassVar" not in ast.unparse(node.annotation)
-            and not (node.value is not None and "init=False" in ast.unparse(node.value))
+            and "ClassVar" not in _written(node.annotation)
+            and not (node.value is not None and "init=False" in _written(node.value))
         ):
             parameters.append(node.target.id)
             if node.value is None:
                 required.append(node.target.id)
+    _check_kinds(traits, f"{path}: {name}")
     return Traits(name=name, parameters=tuple(parameters), required=tuple(required), **traits)
+
+
+def _written(node: ast.expr) -> str:
+    """The source of an expression; '' where it is too deep to be one of those looked for."""
+    try:
+        return ast.unparse(node)
+    except RecursionError:
+        return ""
+
+
+def _check_kinds(traits: Mapping[str, Any], where: str) -> None:
+    """Refuse class attributes of another kind than the algebra reads."""
+    kinds = {
+        "hooks": (lambda v: isinstance(v, tuple) and all(isinstance(h, Hook) for h in v), "a tuple of Hook"),
+        "group": (lambda v: v is None or isinstance(v, str), "a text or None"),
+        "order": (lambda v: isinstance(v, Order), "an Order"),
+        "after": (lambda v: isinstance(v, tuple) and all(isinstance(g, str) for g in v), "a tuple of texts"),
+        "dimension": (lambda v: isinstance(v, Dimension), "a Dimension"),
+    }
+    for key, (fits, kind) in kinds.items():
+        if key in traits and not fits(traits[key]):
+            raise HarnessInvalid(f"{where}.{key} must be {kind}")
 
 
 def _effects(node: ast.expr, where: str) -> frozenset[Effect]:

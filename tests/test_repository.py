@@ -26,7 +26,7 @@ FLOORS = (
     "messages",
     "hooks models tools trajectory tasks",
     "processor contracts redaction spec",
-    "harness processors model_config",
+    "harness processors model_config slots",
     "algebra loop pipeline",
     "runner bundles agent",
 )
