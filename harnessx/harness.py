@@ -62,7 +62,7 @@ class HarnessConfig:
         assets: Mapping[str, str] | None = None,
     ) -> None:
         self.slots = slots or Slots()
-        self.assets = MappingProxyType(dict(sorted((assets or {}).items())))
+        self.assets = MappingProxyType(dict(sorted((assets or {}).items(), key=lambda item: str(item[0]))))
         self._digest = ""
         specs = [spec_of(p) for p in processors]
         problems = self.slots.problems() + _asset_problems(self.assets)
@@ -262,14 +262,11 @@ def _asset_digest(path: str, text: str) -> str:
     return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 
-
-
-
-
 def _asset_problems(assets: Mapping[str, str]) -> list[str]:
     found = []
     for path, text in assets.items():
-        if not path.startswith("assets/") or not all(map(_PART.fullmatch, path.split("/"))):
+        named = isinstance(path, str) and all(map(_PART.fullmatch, path.split("/")))
+        if not named or not path.startswith("assets/"):
             found.append(f"asset path {path!r} must lie under 'assets/', and be made of letters, digits, '.', '_', '-'")
         elif any(parent.as_posix() in assets for parent in PurePosixPath(path).parents):
             found.append(f"asset path {path!r} lies below another asset")

@@ -196,7 +196,7 @@ def _class_traits(target: str) -> Traits:
     if not dataclasses.is_dataclass(cls):
         raise HarnessInvalid(f"{target} is not a component (a dataclass)")
     fields = [f for f in dataclasses.fields(cls) if f.init]
-    missing = dataclasses.MISSING
+    missing, effects = dataclasses.MISSING, getattr(cls, "effects", None)
     return Traits(
         name=getattr(cls, "__name__", target),
         hooks=tuple(getattr(cls, "hooks", ())),
@@ -206,7 +206,7 @@ def _class_traits(target: str) -> Traits:
         dimension=getattr(cls, "dimension", Dimension.CONTROL),
         parameters=tuple(f.name for f in fields),
         required=tuple(f.name for f in fields if f.default is missing and f.default_factory is missing),
-        effects=frozenset(getattr(cls, "effects", ())),
+        effects=effects if isinstance(effects, frozenset) else frozenset(),
     )
 
 
