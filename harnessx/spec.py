@@ -13,7 +13,7 @@ import functools
 import importlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType, ModuleType
 from typing import Any
@@ -254,7 +254,7 @@ def _written(node: ast.expr) -> str:
 
 def _check_kinds(traits: Mapping[str, Any], where: str) -> None:
     """Refuse class attributes of another kind than the algebra reads."""
-    kinds = {
+    kinds: dict[str, tuple[Callable[[Any], bool], str]] = {
         "hooks": (lambda v: isinstance(v, tuple) and all(isinstance(h, Hook) for h in v), "a tuple of Hook"),
         "group": (lambda v: v is None or isinstance(v, str), "a text or None"),
         "order": (lambda v: isinstance(v, Order), "an Order"),
