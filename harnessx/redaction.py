@@ -118,7 +118,9 @@ class Redactor:
 
     def response(self, answer: ModelResponse) -> ModelResponse:
         """A model's answer without secrets; token ids of a text that had some are dropped, since they spell them."""
-        content = self(answer.content) if answer.content else answer.content
+        if self._plain(answer):
+            return answer
+        content = self(answer.content)
         calls = answer.tool_calls and tuple(map(self._call, answer.tool_calls))
         extra = answer.extra and self.value(answer.extra)
         same = content is answer.content and extra is answer.extra
@@ -129,6 +131,27 @@ class Redactor:
     def error(self, error: BaseException) -> None:
         """Take secrets out of what an error says."""
         error.args = tuple(self(part) if isinstance(part, str) else part for part in error.args)
+
+    def _plain(self, answer: ModelResponse) -> bool:
+        """Whether all its texts, read as one, hold no secret; False where there are others than those at hand."""
+        if answer.extra:
+            return False
+        texts = [answer.content]
+        for call in answer.tool_calls:
+            texts.append(call.name)
+            if call.raw is not None:
+                texts.append(call.raw)
+            for key, value in call.arguments.items():
+                texts.append(key)
+                kind = type(value)
+                if kind is str:
+                    texts.append(value)
+                elif kind is not int and kind is not float and kind is not bool:
+                    return False
+        if len(texts) == 1:
+            return self(answer.content) is answer.content
+        together = "\n".join(texts)
+        return self(together) is together
 
     def _call(self, call: ToolCall) -> ToolCall:
         name, arguments = self(call.name), self.value(call.arguments)

@@ -130,7 +130,9 @@ class Host:
         if self.failure is not None and self.world_lost:
             raise self.failure
         self._mark(f"{call.name}{call.arguments}{call.raw or ''}")
-        refused = self._refused(call.name)
+        refused = self._refusals.get(call.name)
+        if refused is None:
+            refused = self._refused(call.name)
         if refused:
             self._step.calls.append(ToolExchange(call, refused, is_error=True))
             return ToolResult(refused, is_error=True)
@@ -251,7 +253,11 @@ class Host:
             self._system[path] = request.system
             system = self._redactor(request.system)
         self._previous[path] = messages
-        sent = tuple(map(self._recorded, messages[kept:]))
+        sent = messages[kept:]
+        for message in sent:
+            if message.role == "user" or message.role == "system":
+                sent = tuple(map(self._recorded, sent))
+                break
         self._step.exchanges.append(Exchange(path, kept, sent, response, key, replayed, system))
 
     def _recorded(self, message: Message) -> Message:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -106,7 +107,12 @@ async def run_rollout(
 
 
 def _granted(harness: HarnessConfig, granted: frozenset[Effect] | None) -> frozenset[Effect]:
-    return (Permissions() & harness.slots.permissions).granted() if granted is None else granted
+    return _usually(harness.slots.permissions) if granted is None else granted
+
+
+@functools.cache
+def _usually(rule: Permissions) -> frozenset[Effect]:
+    return (Permissions() & rule).granted()
 
 
 def _check_own_tools(harness: HarnessConfig, granted: frozenset[Effect]) -> None:
