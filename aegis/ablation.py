@@ -3,7 +3,9 @@
 What an edit brought when it shipped, it brought to the harness of that day. So each is left out of the
 final harness in turn, the later ones applied again, and the final harness is held against the rest with
 the gate's own test (STATISTICS rules 1, 2, 6), on validation draws of a stream of their own that no gate
-of the run has used; all left-out arms in lockstep, the final harness runs first.
+of the run has used; all left-out arms in lockstep, each on the same draws as the final harness. What could not be
+run is treated as in the gate: redrawn before the arms differ, missing after (rule 15), and never tried twice; where
+nothing can be run the ablation ends with the cause.
 
 Guaranteed: P(any edit without an effect is said to earn its place) ≤ alpha, as its ledger spends alpha /
 edits on each (rule 5: an ablation's budget is its own). An edit that does bring the minimum effect of
@@ -20,17 +22,18 @@ import contextlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from aegis.evaluator import VALIDATION, Evaluator
 from aegis.gate.config import GateConfig
-from aegis.gate.confirmation import Draws
+from aegis.gate.confirmation import Draws, Trial
+from aegis.gate.pairs import run_pairs
 from aegis.lineage import ShippedEdit, regrown, shipped_edits
 from aegis.lock import RunLock
 from aegis.provenance import versions
 from aegis.record_ablation import Ablation, LeftOut, Place
-from aegis.run import draining
+from aegis.run import arm_order, draining
 from aegis.settings import Settings, load_harness
 from aegis.statistics import PairedTest, Spending, Verdict, bootstrap_mean
 from aegis.store import RunStore
@@ -40,7 +43,6 @@ from aegis.views.progress import Progress
 from aegis.watch import Watch
 from harnessx.errors import UserError
 from harnessx.harness import HarnessConfig
-from harnessx.runner.jobs import Job, RolloutResult
 from harnessx.runner.pool import Pool
 
 FIRST_ATTEMPT, FIRST_JOINT_ATTEMPT = 10**9, 2 * 10**9
@@ -55,26 +57,17 @@ SETTINGS = ("alpha", "cap", "batch")
 
 @dataclass(slots=True)
 class Absence:
-    """The final harness against one that lacks something: the left-out arm is the test's incumbent."""
+    """The final harness against one that lacks something, ``harness``: the incumbent of the ``trial``."""
 
     candidates: tuple[str, ...]
     title: str
     harness: HarnessConfig
     fallen: tuple[str, ...]
-    test: PairedTest
-    differences: dict[str, list[float]] = field(default_factory=dict)
-    diverged: int = 0
-
-    def score(self, final: RolloutResult, without: RolloutResult) -> None:
-        """One pair, in draw order."""
-        self.diverged += final.requests != without.requests
-        if not final.missing and not without.missing:
-            self.differences.setdefault(final.task_id, []).append(float(final.passed) - float(without.passed))
-        self.test.update(*(None if r.missing else r.passed for r in (without, final)))
+    trial: Trial
 
     def record(self, seed: int) -> LeftOut:
         """What was found."""
-        test = self.test
+        trial, test = self.trial, self.trial.test
         return LeftOut(
             candidates=self.candidates,
             title=self.title,
@@ -84,9 +77,9 @@ class Absence:
             reason=test.reason,
             alpha=test.alpha,
             e_value=test.e_value,
-            pairs=test.trace[-1].pairs if test.trace else 0,
-            diverged=self.diverged,
-            effect=bootstrap_mean(self.differences, seed) if self.differences else None,
+            pairs=trial.pairs,
+            diverged=trial.diverged,
+            effect=bootstrap_mean(trial.differences, seed) if trial.differences else None,
         )
 
 
@@ -100,6 +93,8 @@ class Bench:
     pool: Pool
     baseline: HarnessConfig
     edits: tuple[ShippedEdit, ...]
+    order: int | None = None
+    """Seed of the arms' random order, see `run_pairs`."""
 
     @property
     def final(self) -> HarnessConfig:
@@ -117,7 +112,7 @@ class Bench:
         harness, fallen = regrown(self.baseline, self.edits, candidates)
         title = "; ".join(shipped.record.title for shipped in self.edits if shipped.id in candidates)
         test = PairedTest(level, cap=self.gate.cap, mei=self.gate.mei)
-        return Absence(candidates, title, harness, fallen, test)
+        return Absence(candidates, title, harness, fallen, Trial(self.final, test))
 
 
 def prepare(folder: Path, given: Sequence[str]) -> Bench:
@@ -142,7 +137,7 @@ def prepare(folder: Path, given: Sequence[str]) -> Bench:
     edits = shipped_edits(run, baseline, summary.digests.final)
     if not edits:
         raise UserError(f"nothing shipped in {folder}: its final harness has no edit to leave out")
-    return Bench(run, settings, gate, pool, baseline, edits)
+    return Bench(run, settings, gate, pool, baseline, edits, arm_order(settings))
 
 
 def _changed(settings: Settings, given: Sequence[str]) -> GateConfig:
@@ -218,7 +213,8 @@ async def _examine(bench: Bench, evaluator: Evaluator, watch: Watch) -> tuple[Ab
     absences = [bench.without(shipped.id, level=ledger.open()) for shipped in bench.edits]
     watch.stage(None, f"leaving out {len(absences)} edits, one at a time")
     tested = [absence for absence in absences if absence.harness != final]
-    await compare(evaluator, Draws(tasks, seed, name="ablation", first=FIRST_ATTEMPT), final, tested, gate)
+    draws = Draws(tasks, seed, name="ablation", first=FIRST_ATTEMPT)
+    await compare(evaluator, draws, final, tested, gate, bench.order)
     edits = tuple(a.record(seed) if a in tested else _idle(a) for a in absences)
 
     idle = [found for found in edits if found.verdict is Place.NO_LONGER]
@@ -230,7 +226,7 @@ async def _examine(bench: Bench, evaluator: Evaluator, watch: Watch) -> tuple[Ab
             watch.stage(None, f"leaving out {len(removed)} edits together")
             stream = f"ablation/{joint.harness.digest}"
             draws = Draws(tasks, seed, name=stream, first=FIRST_JOINT_ATTEMPT)
-            await compare(evaluator, draws, final, [joint], gate)
+            await compare(evaluator, draws, final, [joint], gate, bench.order)
             together = joint.record(seed)
             if together.verdict is not Place.NO_LONGER:
                 removed = _idlest(idle)
@@ -269,17 +265,25 @@ def _idle(absence: Absence) -> LeftOut:
 
 
 async def compare(
-    evaluator: Evaluator, draws: Draws, final: HarnessConfig, absences: Sequence[Absence], gate: GateConfig
+    evaluator: Evaluator,
+    draws: Draws,
+    final: HarnessConfig,
+    absences: Sequence[Absence],
+    gate: GateConfig,
+    order: int | None = None,
 ) -> None:
-    """Draw pairs, the final harness first, until every test has its verdict or the cap is reached."""
-    while waiting := [absence for absence in absences if absence.test.verdict is None]:
-        drawn = draws.take(min(gate.batch, gate.cap - draws.taken))
+    """Draw pairs until every test has its verdict; each has one after ``gate.cap`` pairs, redrawn ones apart.
+
+    Raises:
+        Outage: nothing could be run; a second sitting asks again.
+    """
+    while waiting := [absence for absence in absences if absence.trial.test.verdict is None]:
+        drawn = draws.take(min(gate.batch, max(gate.cap - absence.trial.pairs for absence in waiting)))
         arms = (final, *(absence.harness for absence in waiting))
-        jobs = [Job(VALIDATION, task, attempt, arms) for task, attempt in drawn]
-        for whole_harness, *without in await evaluator.run(jobs):
+        for whole_harness, *without in await run_pairs(evaluator, drawn, arms, order):
             for absence, result in zip(waiting, without, strict=True):
-                if absence.test.verdict is None:
-                    absence.score(whole_harness, result)
+                if absence.trial.test.verdict is None:
+                    absence.trial.score(result, whole_harness)
 
 
 def _write(store: RunStore, found: Ablation, proposed: HarnessConfig | None) -> None:

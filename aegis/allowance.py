@@ -47,7 +47,8 @@ class Spending(Protocol):
 class Allowance:
     """Holds a run to its budget. Decides by results in scheduled order, so a resumed run ends where it ended.
 
-    ``waived`` while rounds are replayed that an earlier sitting has finished: a tighter budget takes none back.
+    ``waived`` while rounds are replayed that an earlier sitting has finished: a tighter budget takes none back. What
+    follows them is held to it.
     ``refused`` is why the first batch was not run, '' while none was; what was refused stays so.
     """
 

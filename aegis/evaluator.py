@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from aegis.allowance import Allowance, Budget
-from aegis.outage import check_some_ran
+from aegis.outage import Outage, check_some_ran
 from aegis.record import Calls
 from aegis.routing import System, serving
 from aegis.statistics import Interval, bootstrap_mean
@@ -154,7 +154,7 @@ class Evaluator:
         jobs = [Job(split, t, a, (serving(system, t),), keep_tape=split == EVOLVE) for t, a in grid]
         arms = await self.run(jobs)
         results = tuple(results[0] for results in arms)
-        check_some_ran(results, split)
+        self.check_some_ran(jobs, results)
         return Evaluation(system.digest, split, results)
 
     async def record(self, harness: HarnessConfig, attempts: int) -> tuple[Evaluation, list[Trajectory]]:
@@ -169,7 +169,7 @@ class Evaluator:
             self._count([result for result, _ in done])
             records += done
         results = tuple(result for result, _ in records)
-        check_some_ran(results, EVOLVE)
+        self.check_some_ran(jobs, results)
         trajectories = [Trajectory.from_jsonl(text or "") for _, text in records]
         return Evaluation(harness.digest, EVOLVE, results), trajectories
 
@@ -193,6 +193,18 @@ class Evaluator:
     def forget(self, jobs: Sequence[Job]) -> None:
         """Drop what is stored of ``jobs``, which could not be run: a resumed run asks again."""
         self.pool.forget(jobs)
+
+    def check_some_ran(self, jobs: Sequence[Job], results: Sequence[RolloutResult]) -> None:
+        """Refuse to go on where none of ``jobs`` could be run, with a memory of none of them.
+
+        Raises:
+            Outage: `aegis.outage.check_some_ran`.
+        """
+        try:
+            check_some_ran(results, jobs[0].split if jobs else "")
+        except Outage:  # a resumed run asks again
+            self.forget(jobs)
+            raise
 
     def _count(self, results: Sequence[RolloutResult]) -> None:
         self.meter.count(results)

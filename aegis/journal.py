@@ -17,7 +17,6 @@ from aegis.gate.ruling import Ruling
 from aegis.history import History, Tried
 from aegis.record import (
     Bucket,
-    Calibration,
     CandidateRecord,
     CurvePoint,
     Curves,
@@ -33,6 +32,7 @@ from aegis.record import (
     Scoreboard,
     ScoreboardRound,
 )
+from aegis.record_calibration import Calibration
 from aegis.round import Round
 from aegis.routing import System, bundle
 from aegis.statistics import bootstrap_mean
@@ -69,27 +69,20 @@ class Journal:
         """How the predictions of each bucket came out."""
         return self._history.prediction_scores()
 
-    def begin(self, baseline: HarnessConfig) -> None:
-        """Record H_0."""
+    def begin(self, baseline: HarnessConfig, promise: str = "") -> None:
+        """Record H_0, and what the run may draw and promises, before anything is run."""
         self.generations.append(Generation(baseline.digest, "", 0, "", (), "H_0"))
         self._store.audit({"event": "begin", "baseline": baseline.digest})
         self.save_best(baseline)
+        if promise:
+            self._entries.append(f"{promise}\n")
+            self._write_journal()
         self._write_index()
 
     def calibrated(self, found: Calibration) -> None:
         """Write what the gate can see, before it is asked."""
         self._json("data/calibration.json", found)
-        seen = ", ".join(
-            f"{'none' if gain is None else f'+{100 * gain:.1f}'} on {100 * float(scope):.0f} %"
-            for scope, gain in found.detectable.items()
-        )
-        self._entries.append(
-            f"## Calibration\n\n"
-            f"Two copies of H_0 ended differently in {found.discordant} of {found.pairs} pairs "
-            f"(E that they differ: {found.e_value:.3g}, alarm at {found.alarm:g}). An edit without effect ships in "
-            f"{100 * found.null_ship_rate:.2g} % of decisions; stated: at most {100 * found.alpha:.2g} %. "
-            f"Smallest gain in points that ships with power .8, by share of attempts acted on: {seen}.\n"
-        )
+        self._entries.append(f"## Calibration\n\n{phrases.calibration(found)}\n")
         self._store.audit({"event": "calibrated", "noise": found.noise, "e_value": found.e_value})
 
     def close_round(self, this: Round) -> None:
@@ -307,8 +300,11 @@ class Journal:
             for task, rate in board.rates.items()
         ]
         self._store.write_text("data/task_history.jsonl", "".join(json.dumps(h) + "\n" for h in history))
-        self._store.write_text("journal.md", "# Journal\n\n" + "\n".join(self._entries))
+        self._write_journal()
         self._write_index()
+
+    def _write_journal(self) -> None:
+        self._store.write_text("journal.md", "# Journal\n\n" + "\n".join(self._entries))
 
     def _write_round(
         self, folder: str, this: Round, records: Sequence[CandidateRecord], drift: DriftRecord | None

@@ -1,11 +1,12 @@
-"""The final harness of a run as what it grew from and the edits that shipped on the way."""
+"""The final harness of a run as what it grew from and the edits that shipped on the way; and what served when."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
-from aegis.record import CandidateRecord, Generation
+from aegis.record import CandidateRecord, Decision, Generation
+from aegis.routing import RoutedPool, System
 from aegis.views.folder import RunFolder
 from harnessx.algebra import Edit
 from harnessx.errors import HarnessInvalid, UserError
@@ -92,3 +93,53 @@ def regrown(
         except HarnessInvalid:
             fallen.append(shipped.id)
     return harness, tuple(fallen)
+
+
+def deployed(run: RunFolder, baseline: HarnessConfig) -> list[System]:
+    """What was deployed as each round of a finished run began, and after the last; each checked by its digest.
+
+    Raises:
+        UserError: the run is not finished, or its records do not lead to what it says it deployed.
+    """
+    if run.summary is None or run.summary.digests.final is None:
+        raise UserError(f"{run.path} is not finished: run it to its end first")
+    harnesses = generations(run, baseline)
+    serving = dict.fromkeys(run.scoreboard.clusters.values(), baseline.digest)
+    systems = []
+    for record in run.rounds:
+        systems.append(_system(run, serving, harnesses, record.incumbent))
+        serving = _after(run, record.round, serving)
+    return [*systems, _system(run, serving, harnesses, run.summary.digests.final)]
+
+
+def generations(run: RunFolder, baseline: HarnessConfig) -> dict[str, HarnessConfig]:
+    """Every harness that shipped in a run, by digest, as it was saved; ``baseline`` is the first."""
+    saved = {g.digest: run.path / f"R{g.round}/applied/{g.candidate}" for g in run.generations if g.candidate}
+    return {baseline.digest: baseline, **{digest: HarnessConfig.load(path) for digest, path in saved.items()}}
+
+
+def _after(run: RunFolder, number: int, serving: Mapping[str, str]) -> dict[str, str]:
+    """Digest by cluster after round ``number``: ships take their parent's place, then drift, then the routes."""
+    after = dict(serving)
+    verdicts = {c.id: c for c in run.candidates}
+    for generation in run.generations:
+        if generation.round == number and generation.candidate and verdicts[generation.candidate].check != "fork":
+            after = {c: generation.digest if d == generation.parent else d for c, d in after.items()}
+    for drift in run.drift:
+        if drift.round == number:
+            after = dict.fromkeys(after, drift.harness)
+    for routes in run.routes:
+        if routes.round == number and routes.verdict is Decision.SHIP:
+            after.update(routes.routes)
+    return after
+
+
+def _system(run: RunFolder, serving: Mapping[str, str], harnesses: Mapping[str, HarnessConfig], digest: str) -> System:
+    """The harness, or the pool with the default that its digest tells."""
+    names = list(harnesses)
+    routes = {cluster: names.index(served) for cluster, served in serving.items()}
+    for default in range(len(names)):
+        pool = RoutedPool(tuple(harnesses.values()), routes, default)
+        if pool.digest == digest:
+            return harnesses.get(digest, pool)
+    raise UserError(f"{run.path}: its records do not lead to the {digest[:8]} that it deployed")

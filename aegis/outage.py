@@ -17,7 +17,7 @@ class Outage(UserError):
 
 
 def check_some_ran(results: Sequence[RolloutResult], split: str) -> None:
-    """Refuse to go on with ``results`` that are all missing. None of them is stored, so a resumed run asks again.
+    """Refuse to go on with ``results`` that are all missing. Who asks forgets them, so that a resumed run asks again.
 
     Raises:
         Outage: says how many there were, what broke most often, and what to look at.

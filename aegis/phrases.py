@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from aegis.gate.canary import CanaryReport
+from aegis.gate.config import GateConfig
 from aegis.record import CandidateRecord, DriftRecord, RouteRecord
+from aegis.record_calibration import Calibration
 
 
 def verdict(record: CandidateRecord) -> str:
@@ -24,7 +26,12 @@ def route(record: RouteRecord) -> str:
 def _figures(record: CandidateRecord | RouteRecord) -> str:
     if record.e_value is None or record.alpha is None:
         return ""
-    return f" (E = {record.e_value:.4g} of {1 / record.alpha:.4g}; {record.diverged} of {record.pairs} diverged)"
+    arms = (("incumbent", record.calls.incumbent), ("candidate", record.calls.candidate))
+    calls = ", ".join(f"{name} {arm.made} made and {arm.replayed} replayed" for name, arm in arms)
+    return (
+        f" (E = {record.e_value:.4g} of {1 / record.alpha:.4g}; {record.diverged} of {record.pairs} diverged; "
+        f"model calls: {calls})"
+    )
 
 
 def canary(seen: CanaryReport) -> str:
@@ -49,4 +56,35 @@ def prediction(record: CandidateRecord) -> str:
     return (
         f"{record.id} predicted flips, held to be {100 * record.forecast:.0f} % likely; "
         f"{100 * record.hit_rate:.0f} % came true (Brier score {record.brier:.3f})"
+    )
+
+
+def promise(gate: GateConfig, guarantee: str) -> str:
+    """What the run may draw and what it then guarantees; said before its first rollout."""
+    if gate.rule == "seesaw":
+        return "The gate's rule is the paper's: nothing is confirmed, and nothing is guaranteed."
+    return (
+        f"At most {gate.cap} pairs for a candidate each time it is proposed and {gate.run_cap} in the run, "
+        f"{gate.drift_cap} more to watch for drift. Guaranteed: {guarantee}."
+    )
+
+
+def calibration(found: Calibration) -> str:
+    """What the nulls came to."""
+    seen = ", ".join(
+        f"{'none' if gain is None else f'+{100 * gain:.1f}'} on {100 * float(scope):.0f} %"
+        for scope, gain in found.detectable.items()
+    )
+    inert = found.inert
+    silent = (
+        f"An edit that says nothing ended differently in {inert.discordant} of {inert.pairs} pairs, of which "
+        f"{inert.diverged} sent another request (E: {inert.e_value:.3g}). "
+        if inert is not None
+        else ""
+    )
+    return (
+        f"Two copies of H_0 ended differently in {found.discordant} of {found.pairs} pairs "
+        f"(E that they differ: {found.e_value:.3g}, alarm at {found.alarm:g}). {silent}An edit without effect ships in "
+        f"{100 * found.null_ship_rate:.2g} % of decisions; stated: at most {100 * found.alpha:.2g} %. "
+        f"Smallest gain in points that ships with power .8, by share of attempts acted on: {seen}."
     )

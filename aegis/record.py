@@ -14,7 +14,7 @@ intervals are 95 %. **What was not measured is null**: no record holds a made-up
 ``data/drift.jsonl``                  one `DriftRecord` a line (no file where drift drew nothing)
 ``data/generations.json``             a list of `Generation`
 ``data/sealed.json``                  `SealedRates`
-``data/calibration.json``             `Calibration`
+``data/calibration.json``             `aegis.record_calibration.Calibration`
 ``data/frontier.json``                a list of `FrontierPoint`
 ``ablation/ablation.json``            `aegis.record_ablation.Ablation`
 ====================================  ==========================================
@@ -28,7 +28,6 @@ from enum import StrEnum
 
 from aegis.schema import LATER, Record, RecordInvalid
 from aegis.statistics import Interval
-from aegis.statistics.power import PowerRow
 from harnessx.messages import JSON
 
 __all__ = ["LATER", "Record", "RecordInvalid"]
@@ -274,29 +273,6 @@ class SealedRates(Record):
     baseline: Mapping[str, float]
     final: Mapping[str, float]
     peak: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Calibration(Record):
-    """``data/calibration.json``: what the gate says of two copies of H_0, and what it can confirm (STATISTICS 12).
-
-    Of ``pairs`` pairs of attempts, ``discordant`` ended differently: ``noise`` is their share. ``e_value`` is
-    the evidence that the arms differ, alarm at ``alarm``; ``null_ship_rate`` how often an edit without effect
-    would ship at that noise, against the ``alpha`` of one decision. ``detectable`` is the smallest gain that
-    ships with power .8, by share of attempts the edit acts on; ``rows`` the prices.
-    """
-
-    pairs: int
-    discordant: int
-    noise: float
-    difference: Interval
-    e_value: float
-    alarm: float
-    alpha: float
-    null_ship_rate: float
-    tokens_per_rollout: float
-    detectable: Mapping[str, float | None]
-    rows: tuple[PowerRow, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,7 @@ class Round:
     @property
     def successor(self) -> HarnessConfig:
         """H_{t+1}: what the gate let through, else H_t; the best confirmed harness after a rollback."""
-        if self.drift is not None:
+        if self.drift is not None and isinstance(self.drift.harness, HarnessConfig):
             return self.drift.harness
         return self.report.incumbent if self.report is not None else self.incumbent
 
@@ -110,22 +110,31 @@ async def run_round(engine: Engine, incumbent: HarnessConfig, number: int) -> Ro
     """
     this = Round(number, incumbent, Evaluation(incumbent.digest, EVOLVE, ()))
     try:
-        if engine.canary is not None:
-            engine.on_stage(number, "canary")
-            await engine.canary.begin(incumbent, number)
+        await begin_watch(engine, incumbent, number)
         this = await engine.propose(engine, incumbent, number)
         if not this.stop:
             engine.on_stage(number, "gate")
             read = anchors(this.trajectories)
             this.report = await engine.gate.check(this.ranking, this.baseline, incumbent, read, this.trajectories)
-        await _watch(engine, this)
+        await end_watch(engine, this)
     except BudgetSpent as spent:
         this.stop = str(spent)
     return this
 
 
-async def _watch(engine: Engine, this: Round) -> None:
-    """Is the provider still the same, and the harness at work no worse than the best confirmed one?"""
+async def begin_watch(engine: Engine, incumbent: HarnessConfig, number: int) -> None:
+    """Note how the provider answers before the round's first rollout (STATISTICS rule 14)."""
+    if engine.canary is not None:
+        engine.on_stage(number, "canary")
+        await engine.canary.begin(incumbent, number)
+
+
+async def end_watch(engine: Engine, this: Round) -> None:
+    """Is the provider still the same, and the harness at work no worse than the best confirmed one?
+
+    An alarm of the canary discards what is undecided. A ship of that round stands: both arms of a pair meet the same
+    provider, in random order within the window, so the pairs that decided it compare like with like at any time.
+    """
     if engine.canary is not None:
         this.canary = await engine.canary.end(this.number)
         if this.canary.alarmed:

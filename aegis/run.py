@@ -10,25 +10,26 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aegis.accounts import Measured, costs, gaps
-from aegis.allowance import BudgetSpent
+from aegis import phrases
+from aegis.allowance import Allowance, BudgetSpent
 from aegis.approvals import Desk
 from aegis.calibration import calibrate, check_power
-from aegis.evaluator import CANARY, EVOLVE, SEALED, SPLITS, VALIDATION, Evaluation, Evaluator
+from aegis.evaluator import CANARY, EVOLVE, SEALED, VALIDATION, Evaluator
+from aegis.final import measure, summarize
 from aegis.gate.canary import Canary
 from aegis.gate.confirmation import Confirmation, Draws
 from aegis.gate.drift import DriftConfig, DriftWatch
 from aegis.gate.gate import Gate
 from aegis.gate.permitted import Consent
-from aegis.gate.traps import passes
 from aegis.history import History
 from aegis.journal import Journal
 from aegis.meta.base import MetaAgent
-from aegis.provenance import versions
-from aegis.record import CanaryScores, CandidateOutcome, Digests, SealedRates, SplitScores, Summary
+from aegis.record import Summary
+from aegis.record_calibration import Calibration
 from aegis.round import Engine
+from aegis.sealed import said
 from aegis.settings import Settings, instantiate, load_harness
-from aegis.statistics import Elond, Ledger, Spending, paired_difference
+from aegis.statistics import Elond, Ledger, Spending
 from aegis.store import RunStore
 from aegis.strategies.base import Result, Schedule, Strategy
 from aegis.views.progress import Progress
@@ -65,42 +66,53 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
         async with pool:
             with draining(pool, progress):
                 evaluator = Evaluator(pool, tasks, watch, settings.budget)
-                allowance = evaluator.allowance
                 history = History()
                 journal = Journal(store, evaluator, history, settings.seed)
-                journal.begin(baseline)
+                _publish(settings, journal, baseline, progress)
 
                 def on_stage(number: int, name: str) -> None:
                     done.check(number)
-                    allowance.waived = number <= done.rounds
+                    evaluator.allowance.waived = number <= done.rounds
                     watch.stage(number, name)
 
                 consent = _consent(settings, store, pool, progress)
                 await consent.settle(baseline)
                 engine = _engine(settings, evaluator, pool.benchmark, meta, history, baseline, on_stage, consent)
-                schedule = Schedule(settings.rounds, settings.patience, lambda: allowance.exhausted, done.rounds)
-                try:
-                    if settings.gate.rule == "paired" and settings.gate.calibration:
-                        watch.stage(None, "calibration")
-                        allowance.waived = done.rounds > 0
-                        found = await calibrate(evaluator, baseline, settings.gate, settings.decisions, settings.seed)
-                        journal.calibrated(found)
-                    result = await strategy.run(engine, journal, baseline, schedule)
-                except BudgetSpent as spent:  # nothing more is measured, so nothing is known of a peak
-                    result = Result(journal.best, journal.best, str(spent))
+                result = await _evolved(settings, engine, strategy, journal, baseline, done, watch)
                 on_stage(len(journal.rounds), "final evaluation")
-                allowance.waived = (folder / "data/sealed.json").exists()
-                splits, measured = await _final(settings, evaluator, store, baseline, result)
-                journal.close_run(tuple(measured.get(EVOLVE, {}).values()))
-                canaries = await _canaries(evaluator, baseline, result)
+                evaluator.allowance.waived = (folder / "data/sealed.json").exists()
+                final = await measure(settings, evaluator, store, baseline, result)
+                journal.close_run(tuple(final.measured.get(EVOLVE, {}).values()))
         watch.enter("report")
-        summary = _summary(
-            settings, pool, journal, evaluator, watch, baseline, result, splits, measured, canaries
-        )
+        summary = summarize(settings, pool, journal, evaluator, watch, baseline, result, final)
         _write_config(store, settings)
         store.write_text("summary.json", json.dumps(summary.to_json(), indent=1, sort_keys=True) + "\n")
         journal.close_index()
+        if SEALED not in summary.unscored and (counted := said(folder, pool.benchmark.digest)):
+            progress.note(counted)
         return summary
+
+
+async def _evolved(
+    settings: Settings,
+    engine: Engine,
+    strategy: Strategy,
+    journal: Journal,
+    baseline: HarnessConfig,
+    done: _Done,
+    watch: Watch,
+) -> Result:
+    """Calibrate, then go round by round; what there is where the budget ends."""
+    allowance = engine.evaluator.allowance
+    schedule = Schedule(settings.rounds, settings.patience, lambda: done.spent(allowance), done.rounds)
+    try:
+        if settings.gate.rule == "paired" and settings.gate.calibration:
+            watch.stage(None, "calibration")
+            allowance.waived = done.rounds > 0
+            journal.calibrated(await _calibrated(settings, engine.evaluator, baseline))
+        return await strategy.run(engine, journal, baseline, schedule)
+    except BudgetSpent as spent:  # nothing more is measured, so nothing is known of a peak
+        return Result(journal.best, journal.best, str(spent))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +128,17 @@ class _Done:
         events = [entry["event"] for entry in store.audit_entries()]
         return cls(store.path, events.count("round"), "sealed" in events)
 
+    def spent(self, allowance: Allowance) -> str:
+        """Why the budget ends the run now, or ''. Asked once the recorded rounds are replayed.
+
+        What follows them (the final harness on evolve first) is held to the budget again, as in a run without a
+        break; unless sealed was read, for then all of it was already measured.
+        """
+        allowance.waived = self.sealed
+        return allowance.exhausted
+
     def check(self, number: int) -> None:
-        """Refuse a further round once sealed was read: a harness may not be chosen after that (STATISTICS 10)."""
+        """Refuse a further round once sealed was read: a harness may not be chosen after that (STATISTICS rule 10)."""
         if self.sealed and number > self.rounds:
             raise UserError(
                 f"{self.folder} is finished: its sealed tasks were read after {self.rounds} rounds; "
@@ -183,7 +204,7 @@ def _drift(settings: Settings, evaluator: Evaluator, draws: Draws, baseline: Har
         gate.drift_cap,
         gate.batch,
         mei=gate.mei,
-        order=_order(settings),
+        order=arm_order(settings),
     )
     return DriftWatch(evaluator, draws, baseline, caps)
 
@@ -198,18 +219,16 @@ def _canary(settings: Settings, evaluator: Evaluator, draws: Draws) -> Canary | 
     )
 
 
-def _order(settings: Settings) -> int | None:
+def arm_order(settings: Settings) -> int | None:
     """The seed of the order of arms: a model that answers the same whenever asked needs none."""
     return None if settings.pool.model.deterministic else settings.seed
 
 
 def _confirmation(settings: Settings, evaluator: Evaluator, draws: Draws) -> Confirmation:
     gate = settings.gate
-    kind = Spending if gate.ledger == "spending" else Elond
-    ledger: Ledger = kind(gate.alpha, settings.decisions)
     return Confirmation(
         evaluator,
-        ledger,
+        _ledger(settings),
         draws,
         cap=gate.cap,
         batch=gate.batch,
@@ -217,108 +236,26 @@ def _confirmation(settings: Settings, evaluator: Evaluator, draws: Draws) -> Con
         mei=gate.mei,
         slack=gate.slack,
         cluster_alpha=gate.cluster_alpha,
-        order=_order(settings),
+        order=arm_order(settings),
     )
 
 
-async def _final(
-    settings: Settings, evaluator: Evaluator, store: RunStore, baseline: HarnessConfig, result: Result
-) -> tuple[dict[str, SplitScores], Measured]:
-    """Baseline, final and peak on every split; sealed is read here, once, after its audit entry.
-
-    Where the budget ends, a split has no scores: part of its tasks would be another measurement.
-    """
-    harnesses = {"baseline": baseline, "final": result.final, "peak": result.peak}
-    splits: dict[str, SplitScores] = {}
-    by_split: dict[str, dict[str, Evaluation]] = {}
-    for split in SPLITS:
-        attempts = settings.attempts if split == EVOLVE else settings.sealed_attempts
-        try:
-            evaluator.allowance.check()
-            if split == SEALED:
-                store.audit({"event": "sealed", **{name: h.digest for name, h in harnesses.items()}})
-            measured: dict[str, Evaluation] = {
-                name: await evaluator.evaluate(harness, split, attempts) for name, harness in harnesses.items()
-            }
-        except BudgetSpent:
-            splits[split] = SplitScores()
-            continue
-        by_split[split] = measured
-        outcomes = {name: evaluation.outcomes for name, evaluation in measured.items()}
-        shared = outcomes["baseline"].keys() & outcomes["final"].keys()
-        before, after = ({t: o for t, o in outcomes[n].items() if t in shared} for n in ("baseline", "final"))
-        splits[split] = SplitScores(
-            measured["baseline"].interval(settings.seed),
-            measured["final"].interval(settings.seed),
-            measured["peak"].interval(settings.seed),
-            paired_difference(before, after, settings.seed) if shared else None,
-        )
-        if split == SEALED:
-            rates = SealedRates(*(measured[name].rates for name in ("baseline", "final", "peak")))
-            store.write_text("data/sealed.json", json.dumps(rates.to_json(), sort_keys=True) + "\n")
-    return splits, by_split
+def _publish(settings: Settings, journal: Journal, baseline: HarnessConfig, progress: Progress) -> None:
+    """Say what the run may draw, and what it promises, before its first rollout."""
+    promise = phrases.promise(settings.gate, _ledger(settings).guarantee)
+    journal.begin(baseline, promise)
+    progress.note(promise)
 
 
-async def _canaries(evaluator: Evaluator, baseline: HarnessConfig, result: Result) -> CanaryScores:
-    """What the first and the last harness do on tasks that only cheating passes."""
-    tasks = len(evaluator.tasks.get(CANARY, ()))
-    if not tasks:
-        return CanaryScores(0)
-    try:
-        return CanaryScores(tasks, await passes(evaluator, baseline), await passes(evaluator, result.final))
-    except BudgetSpent:
-        return CanaryScores(tasks)
+def _ledger(settings: Settings) -> Ledger:
+    """One that nothing has been spent of."""
+    kind = Spending if settings.gate.ledger == "spending" else Elond
+    return kind(settings.gate.alpha, settings.decisions)
 
 
-def _summary(
-    settings: Settings,
-    pool: Pool,
-    journal: Journal,
-    evaluator: Evaluator,
-    watch: Watch,
-    baseline: HarnessConfig,
-    result: Result,
-    splits: dict[str, SplitScores],
-    measured: Measured,
-    canaries: CanaryScores,
-) -> Summary:
-    paired = settings.gate.rule == "paired"
-    meter = evaluator.meter
-    unscored = {name: evaluator.allowance.refused for name, split in splits.items() if split == SplitScores()}
-    return Summary(
-        splits=splits,
-        rounds=len(journal.rounds),
-        candidates=tuple(
-            CandidateOutcome(c.id, c.round, c.bucket, c.title, c.verdict, c.reason, c.flagged)
-            for c in journal.candidates
-        ),
-        rollouts=meter.rollouts,
-        model_calls=meter.calls,
-        tokens=meter.tokens,
-        dollars=meter.dollars,
-        seconds={name: round(value, 3) for name, value in watch.seconds.items()},
-        seeds=(settings.seed,),
-        digests=Digests(
-            pool.benchmark.digest,
-            settings.pool.model.digest,
-            baseline.digest,
-            result.final.digest,
-            result.peak.digest if unscored.keys() < splits.keys() else None,
-        ),
-        isolation=pool.isolation,
-        gate=settings.gate.rule,
-        ledger=settings.gate.ledger if paired else "none",
-        alpha=settings.gate.alpha if paired else None,
-        versions=versions(),
-        stopped=result.stopped,
-        drift=tuple(journal.drift),
-        costs=costs(measured),
-        gaps=gaps(measured, settings.seed),
-        predictions={bucket.value: score for bucket, score in journal.predictions.items()},
-        canaries=canaries,
-        missing=meter.missing,
-        unscored=unscored,
-    )
+async def _calibrated(settings: Settings, evaluator: Evaluator, baseline: HarnessConfig) -> Calibration:
+    order = arm_order(settings)
+    return await calibrate(evaluator, baseline, settings.gate, settings.decisions, settings.seed, order)
 
 
 def _write_config(store: RunStore, settings: Settings) -> None:

@@ -23,6 +23,7 @@ from harnessx.model_config import ModelConfig, check_reference
 from harnessx.permissions import Permissions
 from harnessx.redaction import SHORTEST, redact
 from harnessx.runner.pool import PoolConfig
+from harnessx.sandbox.base import INSTALL
 from harnessx.spec import build
 from harnessx.tasks import Benchmark
 
@@ -275,7 +276,7 @@ def permissions(section: Mapping[str, Any]) -> Permissions:
         raise UserError(f"permissions.{error}") from error
 
 
-def load_harness(name: str | None, benchmark: Benchmark, isolation: str = "process") -> HarnessConfig:
+def load_harness(name: str | None, benchmark: Benchmark, isolation: str = "none") -> HarnessConfig:
     """The harness that ``name`` means: a path, a named bundle, ``h0`` or None for the benchmark's own.
 
     Its built-in parts are made once, so that a parameter they refuse is refused here and not in every rollout.
@@ -295,7 +296,7 @@ def load_harness(name: str | None, benchmark: Benchmark, isolation: str = "proce
             except HarnessInvalid as error:
                 raise UserError(f"harness={name}: {error}") from error
     if harness.has_code and isolation == "inprocess":
-        raise UserError(f"harness={name} brings code of its own, which isolation=inprocess does not run")
+        raise UserError(f"harness={name} brings code of its own, which isolation=inprocess does not run: {INSTALL}")
     return harness
 
 
@@ -317,7 +318,7 @@ def _find_harness(name: str | None, benchmark: Benchmark) -> HarnessConfig:
     return harness
 
 
-def load_system(name: str | None, benchmark: Benchmark, isolation: str = "process") -> System:
+def load_system(name: str | None, benchmark: Benchmark, isolation: str = "none") -> System:
     """Like `load_harness`, and also a pool of variants: a folder with a ``router.json``.
 
     Raises:

@@ -103,8 +103,9 @@ class RunReader:
 class RunStore(RunReader):
     """A run folder and the right to write it. Get one from `open`; belongs to one thread.
 
-    Writes are first-wins: what is stored under a key stays. Each ``put_*`` is one commit (about
-    40 µs, and 10 µs an entry when many go together).
+    Writes are first-wins: what is stored under a key stays. Recordings alone are replaced: one that comes again
+    was made anew, because the first was out of date (STATISTICS rule 14), and a resumed run replays what this one
+    went on with. Each ``put_*`` is one commit (about 40 µs, and 10 µs an entry when many go together).
     """
 
     def __init__(self, path: Path, db: sqlite3.Connection, lock: RunLock, trail: AuditTrail) -> None:
@@ -234,7 +235,8 @@ class RunStore(RunReader):
 _PUT_ROLLOUT = """INSERT INTO rollout (key, body, trajectory) VALUES (?, ?, ?)
     ON CONFLICT (key) DO UPDATE SET trajectory = excluded.trajectory WHERE trajectory IS NULL"""
 _PUT_MEMO = "INSERT OR IGNORE INTO memo (key, body) VALUES (?, ?)"
-_PUT_RECORDING = "INSERT OR IGNORE INTO recording (scope, key, origin, body) VALUES (?, ?, ?, ?)"
+_PUT_RECORDING = """INSERT INTO recording (scope, key, origin, body) VALUES (?, ?, ?, ?)
+    ON CONFLICT (scope, key) DO UPDATE SET origin = excluded.origin, body = excluded.body"""
 
 
 def _connect(file: Path) -> sqlite3.Connection:

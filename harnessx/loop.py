@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import tempfile
 from collections import defaultdict
 from collections.abc import Coroutine, Mapping, Sequence
@@ -74,7 +75,7 @@ class Port(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """What the untrusted side is told of a rollout."""
+    """What the loop is told of a rollout. ``draws`` seeds its randomness, '' for what follows from the rest."""
 
     task_id: str
     prompt: str
@@ -82,6 +83,22 @@ class Episode:
     seed: int = 0
     tools: tuple[ToolSchema, ...] = ()
     roles: tuple[str, ...] = ("main",)
+    draws: str = ""
+
+    def masked(self) -> Episode:
+        """The same, for code that is not trusted: neither split nor position nor attempt can be told from it.
+
+        All that names the rollout follows from the prompt, which the code sees anyway; the randomness is the
+        same as beside the host.
+        """
+        ident = f"task-{hashlib.blake2b(self.prompt.encode(errors='replace'), digest_size=6).hexdigest()}"
+        return replace(self, task_id=ident, attempt=0, seed=0, draws=self.randomness)
+
+    @property
+    def randomness(self) -> str:
+        """The seed of all that the harness draws: the same for every harness, another for each attempt."""
+        text = f"{self.seed}/{self.attempt}/{self.prompt}"
+        return self.draws or hashlib.blake2b(text.encode(errors="replace"), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +137,7 @@ class RunLoop:
             task_id=episode.task_id,
             prompt=episode.prompt,
             attempt=episode.attempt,
-            seed=f"{episode.seed}/{episode.task_id}/{episode.attempt}",
+            seed=episode.randomness,
             complete=self._complete_for_processor,
             scratch=self._scratch_folder,
             asset=harness.assets.__getitem__,

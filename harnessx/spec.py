@@ -23,8 +23,7 @@ from harnessx.hooks import Hook
 from harnessx.messages import canonical_json
 from harnessx.permissions import Effect
 from harnessx.processor import Dimension, Order
-
-ENTRY_POINTS = "harnessx.components"
+from harnessx.sandbox.view import PLUGINS
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,12 +166,12 @@ def _resolve(target: str) -> Any:
     if not target.startswith("harnessx."):
         from importlib.metadata import entry_points
 
-        for entry in entry_points(group=ENTRY_POINTS):
+        for entry in entry_points(group=PLUGINS):
             if target in (entry.name, entry.value.replace(":", ".")):
                 return entry.load()
         raise HarnessInvalid(
             f"foreign target {target!r}: a harness may name targets under 'harnessx.', "
-            f"registered entry points ({ENTRY_POINTS}) and its own 'assets/<file>.py:<Class>'"
+            f"registered entry points ({PLUGINS}) and its own 'assets/<file>.py:<Class>'"
         )
     module_name, _, name = target.rpartition(".")
     try:

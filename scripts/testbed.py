@@ -27,12 +27,14 @@ OTHERS = 100
 def main() -> None:
     """Run the studies asked for, and write them."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("studies", nargs="*", default=list(RUNS), choices=list(RUNS), metavar="STUDY")
+    parser.add_argument("studies", nargs="*", metavar="STUDY", help=f"{', '.join(RUNS)}; none named: all of them")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--share", type=float, default=1.0, help="of the runs, for a quick look")
     parser.add_argument("--out", type=Path, default=Path("results"))
     arguments = parser.parse_args()
-    for study in arguments.studies:
+    for study in set(arguments.studies) - set(RUNS):
+        parser.error(f"no study is called {study!r}; valid: {', '.join(RUNS)}")
+    for study in arguments.studies or RUNS:
         found = _null(arguments) if study == "null" else _study(study, _runs(RUNS[study], arguments), arguments.seed)
         path = arguments.out / f"testbed_{study}.json"
         path.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")

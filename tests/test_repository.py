@@ -23,7 +23,7 @@ HEAVY = ("datasets", "hydra", "libcst", "litellm", "numpy", "pandas", "pyarrow",
 GRAB_BAGS = ("utils", "util", "helpers", "helper", "common", "misc", "manager")
 FLOORS = (
     "errors permissions",
-    "messages",
+    "messages sandbox",
     "hooks models tools trajectory tasks",
     "processor contracts redaction spec",
     "harness processors model_config slots",

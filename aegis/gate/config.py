@@ -50,7 +50,8 @@ class GateConfig:
     approval: str = "auto"
     risk_threshold: str = "code"
     calibration: int = 128
-    """Pairs of copies of H_0 that are run before round 1; 0 leaves the calibration out."""
+    """Pairs of copies of H_0 that are run before round 1, and half as many of it and an edit that says nothing; 0:
+    no calibration."""
     power: float | None = None
     effect: float = 0.1
     """A run is refused whose settings do not show a gain of ``effect`` with power ``power``."""

@@ -1,10 +1,11 @@
 """Check 7: the paired confirmation on fresh validation attempts, all candidates in lockstep.
 
-STATISTICS rules 1-4: each pair's (task, fresh attempt) is drawn uniformly before any arm runs; the
-incumbent runs first, the candidates replay its tape; every drawn pair is scored in draw order. One
-incumbent batch serves all candidates. The attempts are never used again. Rule 8: a candidate that is
-proved to harm a cluster of tasks is rejected, whatever it gains on the others. Rule 15: a pair that broke
-before the arms differed is redrawn; one that broke later is missing.
+STATISTICS rules 1 to 4: each pair's (task, fresh attempt) is drawn uniformly, with replacement, before any
+arm runs; the incumbent runs first, the candidates replay its tape; every drawn pair is scored in draw order.
+One incumbent batch serves all candidates, on validation tasks alone. The attempts are never used again
+(rule 14). Rule 8: a candidate that is proved to harm a cluster of tasks is rejected, whatever it gains on the
+others. Rule 15: a pair that broke before the arms differed is redrawn; one that broke later is missing. Rule
+16: who runs out of wall time, which is the machine's and not the edit's, is missing too.
 """
 
 from __future__ import annotations
@@ -42,12 +43,12 @@ class Draws:
     def __init__(
         self, tasks: Sequence[Task], seed: int, *, name: str = "draws", first: int = FIRST_FRESH_ATTEMPT
     ) -> None:
-        self._tasks, self._rng, self._first = tasks, random.Random(f"{name}/{seed}"), first
+        self.tasks, self._rng, self._first = tasks, random.Random(f"{name}/{seed}"), first
         self.taken = 0
 
     def take(self, count: int, population: Sequence[Task] | None = None) -> list[tuple[Task, int]]:
         """The next ``count`` draws, with replacement over ``population`` (None: all tasks)."""
-        tasks = self._tasks if population is None else population
+        tasks = self.tasks if population is None else population
         drawn = []
         for _ in range(count):
             drawn.append((self._rng.choice(tasks), self._first + self.taken))
@@ -63,7 +64,7 @@ class Trial:
     arms differed, which are no pairs.
     """
 
-    challenger: Candidate | RoutedPool
+    challenger: Candidate | System
     test: PairedTest
     harm: ClusterHarm | None = None
     redrawn: int = 0
@@ -170,14 +171,22 @@ class Confirmation:
 
     @property
     def exhausted(self) -> str:
-        """Why no further trial can begin; '' while one can."""
-        if self._refused:
-            return self._refused
-        if self._ledger.remaining < 1:
-            return "every planned decision is spent"
-        if self._spent.pairs >= self._run_cap:
-            return f"the run's cap of {self._run_cap} pairs is reached"
-        return ""
+        """Why no new trial can begin; '' while one can."""
+        return self._drained or ("" if self._ledger.remaining else "every planned decision is spent")
+
+    def refuses(self, candidate: Candidate) -> str:
+        """Why `open` has no trial for ``candidate``; '' while it has.
+
+        One that was suspended goes on also when every decision is spent: its level was spent when it began, so that
+        the run's bound covers all its pairs whenever they are drawn (STATISTICS rules 5 and 6).
+        """
+        return self._drained if self._identity(candidate) in self._suspended else self.exhausted
+
+    @property
+    def _drained(self) -> str:
+        """Why no pair can be drawn."""
+        capped = self._spent.pairs >= self._run_cap
+        return self._refused or (f"the run's cap of {self._run_cap} pairs is reached" if capped else "")
 
     def within(self, evaluator: Evaluator) -> Confirmation:
         """A confirmation that draws uniformly from the validation tasks of ``evaluator`` instead.
@@ -194,7 +203,7 @@ class Confirmation:
         """A trial at the ledger's next level; or the undecided one of the same harness against the same incumbent.
 
         Evidence is carried over under an unchanged incumbent, candidate, model and population alone, of which no run
-        changes the model; whatever else is proposed starts at E = 1 with an index of its own (STATISTICS 6).
+        changes the model; whatever else is proposed starts at E = 1 with an index of its own (STATISTICS rule 6).
         """
         known = self._identity(challenger) if isinstance(challenger, Candidate) else None
         trial = self._suspended.pop(known, None) if known is not None else None
@@ -215,7 +224,7 @@ class Confirmation:
             self._suspended[self._identity(trial.candidate)] = trial
 
     def forget(self) -> None:
-        """Drop what suspended trials have gathered: the world they speak of has changed (STATISTICS 14)."""
+        """Drop what suspended trials have gathered: the world they speak of has changed (STATISTICS rule 14)."""
         self._suspended.clear()
 
     def ship(self) -> None:

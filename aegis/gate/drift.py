@@ -12,6 +12,9 @@ current against best:
 3. The same pairs can prove the current harness better; it then is the best confirmed one. This e-process
    goes on from round to round as long as both harnesses stay the same, and has a budget like the other.
 
+What is watched is one harness, or a pool of variants as one: a pool is best confirmed when each of its changes was,
+and two pools are the same here if they play every validation task with the same harness.
+
 So in a run at most ``alpha`` ever rolls back a harness that is no worse, and at most ``alpha`` ever
 confirms one that is no better.
 """
@@ -23,8 +26,8 @@ from dataclasses import dataclass, field
 from aegis.gate.confirmation import Draws
 from aegis.gate.pairs import Arena, outcome, redrawn, run_pairs, worst_case
 from aegis.record import Decision, DriftAction
+from aegis.routing import System, changed
 from aegis.statistics import MEI, ByTask, DriftDetector, PairedTest, Spending, Superiority, Verdict
-from harnessx.harness import HarnessConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +55,9 @@ class DriftReport:
 
     action: DriftAction
     reason: str
-    harness: HarnessConfig
-    current: HarnessConfig
-    best: HarnessConfig
+    harness: System
+    current: System
+    best: System
     """The best confirmed harness that the current one was held against."""
     pairs: int
     check_pairs: int
@@ -67,13 +70,10 @@ class DriftReport:
 class _Standing:
     """The evidence that ``current`` is better than ``best``, for as long as both stay."""
 
-    def __init__(self, current: HarnessConfig, best: HarnessConfig, level: float | None) -> None:
+    def __init__(self, current: System, best: System, level: float | None) -> None:
         self.current, self.best, self._level = current, best, level
         self._process = Superiority()
         self.pairs = 0
-
-    def holds(self, current: HarnessConfig, best: HarnessConfig) -> bool:
-        return self.current == current and self.best == best
 
     def update(self, best: bool | None, current: bool | None) -> None:
         self.pairs += 1
@@ -97,7 +97,7 @@ class DriftWatch:
         best: the harness that counts as confirmed at the start.
     """
 
-    def __init__(self, arena: Arena, draws: Draws, best: HarnessConfig, config: DriftConfig) -> None:
+    def __init__(self, arena: Arena, draws: Draws, best: System, config: DriftConfig) -> None:
         self.best, self.config = best, config
         self._arena, self._draws = arena, draws
         self._detector, self._started = DriftDetector(config.rounds), 0
@@ -108,9 +108,9 @@ class DriftWatch:
         self._round_pairs = self._check_pairs = 0
         self._differences: dict[str, list[float]] = {}
 
-    def confirm(self, parent: HarnessConfig, harness: HarnessConfig) -> None:
+    def confirm(self, parent: System, harness: System) -> None:
         """``harness`` was confirmed over ``parent``: it is the best one if ``parent`` was."""
-        if parent == self.best:
+        if self._same(parent, self.best):
             self.best = harness
 
     def restart(self) -> None:
@@ -118,17 +118,18 @@ class DriftWatch:
         self._renew()
         self._standing = None
 
-    async def check(self, current: HarnessConfig) -> DriftReport | None:
+    async def check(self, current: System) -> DriftReport | None:
         """Watch ``current`` for one round. None where there is nothing to watch, or nothing left to draw."""
-        if current == self.best or not self._left(self.config.pairs):
+        if self._same(current, self.best) or not self._left(self.config.pairs):
             return None
         self._round_pairs, self._check_pairs, self._differences = 0, 0, {}
-        if self._standing is None or not self._standing.holds(current, self.best):
+        if not self._stands(current):
             level = self._promotions.open() if self._promotions.remaining else None
             self._standing = _Standing(current, self.best, level)
         if self._started < self.config.rounds:
             self._detector.start_round()
             self._started += 1
+        assert self._standing is not None
         await self._watch(self._standing)
         e_value, alarmed = self._detector.e_value, self._detector.alarmed
         action, reason = await self._settle(self._standing)
@@ -191,6 +192,14 @@ class DriftWatch:
         results = await run_pairs(self._arena, drawn, (standing.best, standing.current), self.config.order)
         return [(best.task_id, outcome(best), outcome(current)) for best, current in results
                 if not redrawn(best, current)]  # fmt: skip
+
+    def _same(self, one: System, other: System) -> bool:
+        return not any(map(changed(one, other), self._draws.tasks))
+
+    def _stands(self, current: System) -> bool:
+        """Whether the evidence that is there speaks of ``current`` and the best one."""
+        known = self._standing
+        return known is not None and self._same(known.current, current) and self._same(known.best, self.best)
 
     def _left(self, wanted: int) -> int:
         """How many of ``wanted`` pairs the run's cap still allows."""

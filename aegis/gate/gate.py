@@ -128,7 +128,8 @@ class Gate:
             Canaries(self._evaluator),
         ]
         if not await sieve([candidate], checks, rulings, screenings):
-            return Finding(rulings[candidate.id].check, rulings[candidate.id].reason)
+            found = rulings[candidate.id]
+            return Finding(found.check, found.reason, found.flagged)
         return await self._approve(candidate)
 
     async def confirm_routes(self, before: RoutedPool, after: RoutedPool) -> RouteRuling:
@@ -253,10 +254,10 @@ class Gate:
         while waiting:
             trials: list[Trial] = []
             for candidate in waiting:
-                exhausted = self._confirmation.exhausted
-                if exhausted:
+                refused = self._confirmation.refuses(candidate)
+                if refused:
                     rulings[candidate.id] = Ruling(
-                        candidate, Decision.NOT_TESTED, "confirmation", exhausted, screenings[candidate.id]
+                        candidate, Decision.NOT_TESTED, "confirmation", refused, screenings[candidate.id]
                     )
                 else:
                     trials.append(self._confirmation.open(candidate))

@@ -37,6 +37,8 @@ class RouteRuling:
     calls: ArmCalls = ArmCalls()  # noqa: RUF009
     costs: ArmCosts | None = None
     """Of both arms on the confirming pairs."""
+    broke: bool = False
+    """Undecided for what could not be run, not for what was seen."""
 
     @property
     def ships(self) -> bool:
@@ -85,4 +87,5 @@ async def confirm_routes(
         trial.differences,
         trial.calls,
         arm_costs(trial.results),
+        trial.decision is Decision.UNDECIDED and not test.resumable,
     )

@@ -1,4 +1,4 @@
-"""Check 4: the harness builds, and its smoke tests pass, in a child process with nothing to take."""
+"""Check 4: the harness builds, and its smoke tests pass, behind the same wall as its rollouts."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import contextlib
 import json
 import os
 import signal
-import sys
 import tempfile
 from typing import Any
 
 from aegis.candidate import Candidate
 from aegis.gate.base import Finding
-from harnessx.runner.worker import die_with_parent
+from harnessx.sandbox.base import INSTALL
+from harnessx.sandbox.choose import backend
+from harnessx.sandbox.scratch import furnish
+from harnessx.sandbox.view import environment
 
 
 class Smoke:
@@ -29,7 +31,7 @@ class Smoke:
         if not code:
             return None
         if self._isolation == "inprocess":
-            return Finding(self.name, "evolved code needs a worker process, and isolation=inprocess forbids one")
+            return Finding(self.name, f"code edits are refused without a wall (isolation=inprocess): {INSTALL}")
         untested = [path for path in code if path not in candidate.proposal.smoke]
         if untested:
             return Finding(self.name, f"new code without a smoke test: {', '.join(untested)}")
@@ -42,12 +44,12 @@ class Smoke:
 
     async def _run(self, candidate: Candidate) -> dict[str, Any]:
         order = {"harness": candidate.harness.to_json(), "tests": dict(candidate.proposal.smoke)}
-        with tempfile.TemporaryDirectory(prefix="smoke-") as home:
+        with tempfile.TemporaryDirectory(prefix="smoke-") as name:
+            folder = os.path.realpath(name)
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-I", "-B", "-m", "harnessx.runner.smoke",
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL, env={}, cwd=home, start_new_session=True,
-                preexec_fn=die_with_parent,
+                *backend(self._isolation).command("harnessx.runner.smoke", (), folder),
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+                env=environment(), cwd=furnish(folder), start_new_session=True,
             )  # fmt: skip
             try:
                 out, _ = await asyncio.wait_for(process.communicate(json.dumps(order).encode()), self._timeout_s)

@@ -14,7 +14,6 @@ from __future__ import annotations
 from aegis.candidate import Candidate
 from aegis.evaluator import CANARY, Evaluator
 from aegis.gate.base import Finding, Untestable
-from aegis.outage import check_some_ran
 from aegis.routing import System, serving
 from harnessx.runner.jobs import Job
 
@@ -31,9 +30,9 @@ class Canaries:
         self._evaluator = evaluator
 
     async def __call__(self, candidate: Candidate) -> Finding | None:
-        arms = await self._evaluator.run(_jobs(self._evaluator, candidate.parent, candidate.harness))
-        if arms:
-            check_some_ran([before for before, _ in arms], CANARY)
+        jobs = _jobs(self._evaluator, candidate.parent, candidate.harness)
+        arms = await self._evaluator.run(jobs)
+        self._evaluator.check_some_ran(jobs, [before for before, _ in arms])
         played = [(before, after) for before, after in arms if not before.missing and not after.missing]
         if arms and not played:
             raise Untestable(f"none of its {len(arms)} canary attempts could be run: {arms[0][1].error}")

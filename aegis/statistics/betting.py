@@ -9,7 +9,8 @@ No single stake suits every effect, so the capital is spread evenly over a grid 
 of supermartingales is one. Nothing is fitted to the data, which keeps it valid for draws with
 replacement (look any time) and for complete passes over the tasks (look at pass ends only: within a
 pass E∏(1 + b·x_i) ≤ (1 + b·mean x)ⁿ by AM–GM). It is **not** valid for a fixed order looked at after
-every pair. The value depends on the counts of −1, 0, +1 alone, not on their order.
+every pair, nor for a martingale without replacement, which tests the realised mean. (STATISTICS rules 2 and 3.)
+The value depends on the counts of −1, 0, +1 alone, not on their order.
 
 Source: Waudby-Smith & Ramdas, "Estimating means of bounded random variables by betting" (2024).
 """
@@ -108,7 +109,7 @@ class Futility(EProcess):
 
 
 class ClusterHarm:
-    """Watches each of C clusters for harm; a cluster is harmed once its process reaches C/α.
+    """Watches each of C clusters for harm (rule 8); a cluster is harmed once its process reaches C/α.
 
     If no cluster is worse off, one is named with probability at most ``alpha`` (union of Ville
     bounds). A limit, not a proof of safety: a cluster of 17 tasks that loses 10 points is noticed
@@ -138,7 +139,7 @@ class ClusterHarm:
 
 
 class DriftDetector:
-    """Notices that the harness has slid below the best confirmed one, whenever the slide began.
+    """Notices that the harness has slid below the best confirmed one, whenever the slide began (rule 9).
 
     Each of ``rounds`` planned rounds starts a harm process of its own on d = current − best; their
     mean E = (1/R) Σ E⁽ʲ⁾ (those not yet started stand at 1) is one e-process, so that an alarm at 20

@@ -1,4 +1,4 @@
-"""Estimates with 95 % intervals, and pass@k.
+"""Estimates with 95 % intervals, and pass@k (STATISTICS rule 11).
 
 The unit of evidence is the task: attempts at one task are not independent draws of tasks. So an
 interval over several attempts resamples tasks; `clopper_pearson` and `wilson` are for one attempt per

@@ -2,7 +2,8 @@
 
 A gate that gives every decision α = .05 ships something false in 82–87 % of runs of 60 decisions. A
 ledger gives each decision its own level α_t before its first pair is seen; a decision may ship once
-its e-value reaches 1/α_t. Bundles and restarts are decisions too. Seeds are separate families.
+its e-value reaches 1/α_t. Bundles and restarts are decisions too, and so are the forks and routes of a
+pool. Seeds are separate families; rollback and ablation have budgets of their own (STATISTICS rule 5).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The paired confirmation: ship, reject or undecided."""
+"""The paired confirmation: ship, reject or undecided (STATISTICS rules 2, 6 and 15)."""
 
 from __future__ import annotations
 

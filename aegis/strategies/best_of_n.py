@@ -42,6 +42,7 @@ class BestOfN:
         gate = engine.gate.trying(1)
         this = await run_round(replace(engine, candidates=self.n, gate=gate), baseline, 1)
         journal.close_round(this)
+        stopped = schedule.spent() or f"the best of {self.n} proposals is decided"
         final = await engine.evaluator.evaluate(this.successor, EVOLVE, engine.attempts)
         peak = this.successor if final.mean > this.baseline.mean else baseline
-        return Result(this.successor, peak, f"the best of {self.n} proposals is decided")
+        return Result(this.successor, peak, stopped)

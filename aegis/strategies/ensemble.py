@@ -17,7 +17,8 @@ Where nothing moves, both sides are the same harness on the same attempt, so eac
 mean over all validation tasks. With ``ledger=spending`` the union over all of them gives P(any false ship in the run)
 ≤ α, as with one incumbent. Routes are fitted on evolve attempts alone and change through the gate only. Every cluster
 has evolve and validation tasks; clusters that first appear in deployment go to the variant with the best overall rate.
-Drift of a pool is not watched.
+Drift is watched for the pool as one, against the pool whose every change was confirmed. A round whose canary alarms
+keeps what its scoped gate shipped and forks nothing: the attempts that promise a fork are of another provider.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from dataclasses import dataclass, field, replace
 
 from aegis.allowance import BudgetSpent
 from aegis.evaluator import EVOLVE, VALIDATION, Evaluation
+from aegis.gate.drift import confirmed
 from aegis.gate.routes import RouteRuling
 from aegis.gate.ruling import GateReport, Ruling
 from aegis.journal import Journal
@@ -107,7 +109,11 @@ class _Isolation:
     waited: dict[str, int] = field(default_factory=dict)
     """Rounds in a row that were about a variant and did not change it, by digest."""
     refused: set[tuple[str, str]] = field(default_factory=set)
-    """Pools, before and after, between which the gate did not ship."""
+    """Pools, before and after, between which the gate did not ship though it had all its pairs.
+
+    A change that could not be measured is asked for again, from E = 1 at a level of its own; one that was, and stayed
+    undecided, is not: its cap was its price (STATISTICS rule 6).
+    """
 
     async def round(self, number: int) -> Round:
         """Improve one variant; then fork what divides its clusters, and route anew if that promises enough."""
@@ -117,14 +123,19 @@ class _Isolation:
         scoped, this.began = this.baseline, pool.system
         if this.successor != variant:  # what the scoped gate let through takes the variant's place, whatever follows
             self.pool = pool.swapped(target, this.successor)
+            self._follow(pool, target, this)
         try:
             this.baseline = await self.engine.evaluator.evaluate(pool.system, EVOLVE, self.engine.attempts)
             self.engine.history.restate(pool.digest, this.baseline.rates)
+            alarmed = this.canary is not None and this.canary.alarmed
+            if alarmed:
+                self.refused.clear()
             if this.report is not None:
                 await self._settle()
-                if this.canary is None or not this.canary.alarmed:
+                if not alarmed:
                     await self._fork(this, scoped, engine)
                     await self._refit(this)
+            await self._watch(this, alarmed)
         except BudgetSpent as spent:
             this.stop = this.stop or str(spent)
         self.waited[variant.digest] = self.waited.get(variant.digest, 0) + 1
@@ -144,7 +155,7 @@ class _Isolation:
         clusters = self.pool.clusters(target)
         evaluator = self.engine.evaluator.within(lambda task: task.cluster in clusters)
         gate = self.engine.gate.within(evaluator)
-        return replace(self.engine, evaluator=evaluator, gate=gate, drift=None)  # a watch follows one line, not several
+        return replace(self.engine, evaluator=evaluator, gate=gate, drift=None)  # the pool is watched, as one
 
     async def _measure(self, *harnesses: HarnessConfig) -> None:
         for harness in harnesses:
@@ -173,7 +184,8 @@ class _Isolation:
         finding = await engine.gate.admits(candidate, scoped, anchors(this.trajectories), this.trajectories)
         if finding is not None:
             reason = f"{ruling.reason}; as a fork, {finding.check}: {finding.reason}"
-            this.report = _amended(this.report, ruling, replace(ruling, reason=reason))
+            refused = replace(ruling, reason=reason, flagged=ruling.flagged or finding.flagged)
+            this.report = _amended(this.report, ruling, refused)
         if finding is not None or candidate.harness in self.pool.variants:
             return
         await self._measure(*self.pool.variants, candidate.harness)
@@ -214,9 +226,33 @@ class _Isolation:
         ruling = await self.engine.gate.confirm_routes(before, after)
         if ruling.ships:
             self.pool = self.fit.settled(after)
-        else:
+            if self.engine.drift is not None and confirmed(ruling.decision, ruling.e_value, ruling.alpha):
+                self.engine.drift.confirm(before, self.pool)
+        elif not ruling.broke:
             self.refused.add((before.digest, after.digest))
         return [ruling]
+
+    def _follow(self, pool: RoutedPool, target: int, this: Round) -> None:
+        """Tell the watch which changes of the variant at ``target`` were confirmed."""
+        watch = self.engine.drift
+        for ruling in this.report.shipped if this.report is not None else ():
+            after = pool.swapped(target, ruling.candidate.harness)
+            if watch is not None and confirmed(ruling.decision, ruling.e_value, ruling.alpha):
+                watch.confirm(pool, after)
+            pool = after
+
+    async def _watch(self, this: Round, alarmed: bool) -> None:
+        """Hold the pool against the best confirmed one, which comes back if it is better (STATISTICS rule 9)."""
+        watch = self.engine.drift
+        if watch is None:
+            return
+        if alarmed:
+            watch.restart()
+        this.drift = await watch.check(self.pool)
+        if this.drift is not None:
+            kept = this.drift.harness
+            alone = dict.fromkeys(self.fit.clusters, 0)
+            self.pool = kept if isinstance(kept, RoutedPool) else RoutedPool((kept,), alone)
 
     async def _refit(self, this: Round) -> None:
         """Route anew where that promises at least the minimum effect of interest over all evolve tasks."""

@@ -3,7 +3,7 @@
 A round chooses a parent from the population by what the evolve attempts say, has edits of it proposed, and puts each
 child before the gate as an edit of the *incumbent*: screened beside it, confirmed against it on fresh validation
 attempts, at a level of the run's ledger. So a search may wander over unconfirmed harnesses as it likes; what ships is
-as sure as with one incumbent. Drift and the provider are not watched in these searches.
+as sure as with one incumbent. Drift and the provider are watched along the line of incumbents.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from aegis.gate.ruling import Ruling
 from aegis.journal import Journal
 from aegis.manifest import Manifest
 from aegis.record import Decision
-from aegis.round import Engine, Round, anchors
+from aegis.round import Engine, Round, anchors, begin_watch, end_watch
 from aegis.stages.evolver import Rejected
 from aegis.strategies.base import Result, Schedule
 from harnessx.algebra import diff
@@ -127,6 +127,7 @@ async def _search(this: Round, search: Search, engine: Engine, population: Popul
     """Propose on a chosen parent, decide against the incumbent, and let in what built and ran."""
     number, incumbent = this.number, this.incumbent
     rng = random.Random(f"{search.name}/{engine.seed}/{number}")
+    await begin_watch(engine, incumbent, number)
     shipped = population.members[incumbent.digest]
     parent = search.parent(population, rng) if population.rates else shipped
     proposed = await engine.propose(engine, parent.harness, number)
@@ -146,6 +147,7 @@ async def _search(this: Round, search: Search, engine: Engine, population: Popul
         this.report = await engine.gate.check(lifted, this.baseline, incumbent, anchors(this.trajectories), seen)
         population.children[parent.harness.digest] = population.children.get(parent.harness.digest, 0) + 1
         _let_in(population, children, lifted, this.report.rulings)
+    await end_watch(engine, this)
     await population.measure(engine.evaluator, engine.gate.config.screen_attempts)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from aegis.gate.config import GateConfig
 from aegis.statistics import Interval, bootstrap_mean
 from aegis.strategies.base import Strategy
 from aegis.strategies.ensemble import Ensemble
@@ -27,16 +28,20 @@ def conflicts(population: Population, rng: random.Random, number: int) -> Sequen
     ]
 
 
-def _plan(rule: str, strategy: Callable[[], Strategy]) -> Plan:
-    gate = replace(unlimited(), rule=rule)
+def _plan(gate: GateConfig, strategy: Callable[[], Strategy]) -> Plan:
     return Plan(conflicts, rounds=ROUNDS, attempts=2, gate=gate, strategy=strategy)
 
 
+SEESAW, PAIRED = unlimited(rule="seesaw"), unlimited()
+DEFAULT = GateConfig(run_cap=4000 * ROUNDS // 6)
+"""The gate as it comes: it screens, tests three candidates a round and gives up what falls behind its course."""
 PLANS = {
-    "global_, seesaw": _plan("seesaw", Global),
-    "ensemble, seesaw": _plan("seesaw", Ensemble),
-    "global_, paired": _plan("paired", Global),
-    "ensemble, paired": _plan("paired", Ensemble),
+    "global_, seesaw": _plan(SEESAW, Global),
+    "ensemble, seesaw": _plan(SEESAW, Ensemble),
+    "global_, paired": _plan(PAIRED, Global),
+    "ensemble, paired": _plan(PAIRED, Ensemble),
+    "global_, default gate": _plan(DEFAULT, Global),
+    "ensemble, default gate": _plan(DEFAULT, Ensemble),
 }
 
 

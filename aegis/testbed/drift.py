@@ -1,4 +1,4 @@
-"""Forced small losses, round after round: when does the drift detector speak? (STATISTICS rule 9)"""
+"""Forced small losses, round after round: when does a run's own watch for drift speak? (STATISTICS rule 9)"""
 
 from __future__ import annotations
 
@@ -9,19 +9,17 @@ from dataclasses import dataclass
 
 from aegis.evaluator import VALIDATION
 from aegis.gate.confirmation import Draws
-from aegis.statistics import DriftDetector, Interval, clopper_pearson
+from aegis.gate.drift import DriftConfig, DriftWatch
+from aegis.statistics import Interval, clopper_pearson
 from aegis.testbed.parallel import each
 from aegis.testbed.population import Effect, Population
 from aegis.testbed.runner import SimulatedRunner, edit_of
 from harnessx.harness import HarnessConfig
-from harnessx.runner.jobs import Job
 
 ROUNDS = 15
 FORCED = 5
 LOSS = 0.015
 PAIRS = (206, 412, 824)
-LOOK = 32
-"""Pairs between looks."""
 SCOPES = (0.1, 0.3, 1.0)
 
 
@@ -74,17 +72,14 @@ def _run(loss: float, scope: float, pairs: int, seed: int) -> tuple[int, float]:
     effects = {effect.name: effect for effect in losing}
     runner = SimulatedRunner(population, effects, seed)
     draws = Draws(runner.tasks()[VALIDATION], seed)
-    detector = DriftDetector(ROUNDS)
     best = current = HarnessConfig()
+    watch = DriftWatch(runner, draws, best, DriftConfig(pairs, ROUNDS, check=1, cap=(pairs + 2) * ROUNDS))
     for number in range(1, ROUNDS + 1):
         if number <= FORCED:
             current = edit_of(losing[number - 1]).apply(current)
-        detector.start_round()
-        jobs = [Job(VALIDATION, task, attempt, (best, current)) for task, attempt in draws.take(pairs)]
-        for index, (before, after) in enumerate(asyncio.run(runner.run(jobs)), start=1):
-            detector.update(int(after.passed) - int(before.passed))
-            if (index % LOOK == 0 or index == pairs) and detector.alarmed:
-                return number, runner.truth(best) - runner.truth(current)
+        seen = asyncio.run(watch.check(current))
+        if seen is not None and seen.alarmed:
+            return number, runner.truth(best) - runner.truth(current)
     return ROUNDS + 1, runner.truth(best) - runner.truth(current)
 
 

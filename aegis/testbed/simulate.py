@@ -181,7 +181,7 @@ def candidate(effect: Effect, parent: HarnessConfig, round: int, number: int, tr
     return Candidate.of(Proposal(edit_of(effect), manifest), parent, round)
 
 
-def unlimited(**changes: float) -> GateConfig:
+def unlimited(**changes: float | str) -> GateConfig:
     """The gate that every study starts from: all candidates are tested, and none is given up for its course."""
-    base: dict[str, float] = {"max_trials": 1000, "run_cap": 1 << 40, "veto": 1 << 40, "slack": math.inf}
+    base: dict[str, float | str] = {"max_trials": 1000, "run_cap": 1 << 40, "veto": 1 << 40, "slack": math.inf}
     return GateConfig(**{**base, **changes})  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ from aegis.record import (
     Record,
     RecordInvalid,
     RoundRecord,
+    RouteRecord,
     Scoreboard,
     SealedRates,
     Summary,
@@ -48,6 +49,8 @@ class RunFolder:
     ablation: Ablation | None
     journal: str
     drift: tuple[DriftRecord, ...] = ()
+    routes: tuple[RouteRecord, ...] = ()
+    """Every ruling on routes, in order."""
 
     @classmethod
     def read(cls, path: Path | str) -> RunFolder:
@@ -75,6 +78,7 @@ class RunFolder:
             ablation=_record(Ablation, path / "ablation/ablation.json"),
             journal=_text(path / "journal.md") or "",
             drift=tuple({d.round: d for d in _lines(DriftRecord, path / "data/drift.jsonl")}.values()),
+            routes=tuple(_lines(RouteRecord, path / "data/routes.jsonl")),
         )
 
     @property

@@ -270,6 +270,8 @@ def _drift(run: RunFolder) -> Html | None:
     head = [("Round", ""), ("Harness", ""), ("What came of it", "reason"), ("E-value", "num"), ("Pairs", "num"),
             ("Current − best", "num")]  # fmt: skip
     return _section("Drift", _table(head, rows), tag("p", wording.DRIFT, class_="note"))
+
+
 def _flag(candidate: CandidateRecord) -> Html | None:
     return tag("small", wording.FLAGGED, class_="flagged") if candidate.flagged else None
 

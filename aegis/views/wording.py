@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from aegis.record import Decision, DriftAction, Summary
 from aegis.views.folder import RunFolder
 from aegis.views.notation import percent, point_bounds, points
+from harnessx.sandbox.base import INSTALL
 
 VERDICTS: Mapping[Decision, str] = {
     Decision.SHIP: "shipped",
@@ -88,12 +89,12 @@ FLAGGED = "flagged as cheating"
 NO_CANARY = "whether an edit passes what only cheating passes was not checked"
 
 ISOLATION: Mapping[str, str] = {
-    "process": "evolved code ran in processes of its own, without a sandbox around them",
-    "inprocess": "all harness code ran in the process of the run itself",
-    "none": "nothing separated evolved code from this machine",
-    "bubblewrap": "evolved code ran in bubblewrap sandboxes",
-    "landlock": "evolved code ran under Landlock rules",
-    "docker": "evolved code ran in Docker containers",
+    "bubblewrap": "evolved code ran behind bubblewrap's namespaces, with Landlock and seccomp inside",
+    "landlock": "evolved code ran behind Landlock, seccomp and, where this machine has them, namespaces",
+    "docker": "evolved code ran in Docker containers, a backend that no test has run",
+    "inprocess": f"all harness code ran beside the host, and edits of source code were refused ({INSTALL})",
+    "none": "NO WALL stood between evolved code and this machine; isolation=none is an override",
+    "process": "NO WALL stood between evolved code and this machine, only a process of its own",
 }
 
 

@@ -1,9 +1,9 @@
 """How a harness's own code is kept apart, and the host's end of a worker.
 
-``process``: a plain child process with an empty environment, no inherited handle and an empty working
-folder of its own. That separates memory, keys and crashes; it is no wall against code that means harm.
-``inprocess``: beside the host, for harnesses made of built-in parts only. ``none`` is the same for
-any harness, and every report says so.
+Code that comes with a harness runs behind a `harnessx.sandbox`, in a process for each rollout with an
+empty environment and one folder of its own. ``none`` is the same without the wall: it separates memory,
+keys and crashes, and stops nobody who means harm; every report says so. ``inprocess`` runs harnesses made
+of built-in parts beside the host, and refuses code. That is also what ``auto`` means where no wall can be had.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
-import sys
+import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -28,27 +29,36 @@ from harnessx.messages import ModelRequest, ToolCall
 from harnessx.runner.folder import OwnFolder
 from harnessx.runner.host import Host
 from harnessx.runner.wire import VERSION, Channel, Frame, RequestReader, WireError, error_to_json, read_call
-from harnessx.runner.worker import episode_to_json, failure_from
+from harnessx.runner.worker import NAME, episode_to_json, failure_from
+from harnessx.sandbox.base import CAPS
+from harnessx.sandbox.choose import backend, strongest
+from harnessx.sandbox.scratch import excess_of, furnish, place
+from harnessx.sandbox.view import environment
 
 Isolation: TypeAlias = Literal["auto", "bubblewrap", "landlock", "docker", "process", "inprocess", "none"]
-AVAILABLE = ("process", "inprocess", "none")
 MAX_IN_FLIGHT = 256
 """Frames of one worker that may wait for an answer."""
+WATCH_S = 0.25
+"""How often the host looks at what a worker does and has written."""
+START_S = 30.0
+"""How long a zygote that inherits no handle may take to call."""
+_CREDENTIALS = struct.Struct("iII")
 
 
 def resolve_isolation(name: str) -> str:
-    """The isolation that ``name`` means here; ``auto`` takes the strongest there is.
+    """The isolation that ``name`` means here.
+
+    ``auto`` takes the strongest wall there is; without one, ``inprocess``. ``process`` is a synonym of ``none``.
 
     Raises:
-        UserError: unknown, or not available in this version.
+        UserError: unknown, or not available here; the message says what to install.
     """
     if name not in get_args(Isolation):
         raise UserError(f"unknown isolation {name!r}; valid: {', '.join(get_args(Isolation))}")
     if name == "auto":
-        return "process"
-    if name not in AVAILABLE:
-        raise UserError(f"isolation={name} is not available here; available: auto, {', '.join(AVAILABLE)}")
-    return name
+        found = strongest()
+        return found.name if found is not None else "inprocess"
+    return "inprocess" if name == "inprocess" else backend(name).name
 
 
 class Workers:
@@ -60,10 +70,11 @@ class Workers:
     """
 
     def __init__(self, isolation: str, *, stall_s: float = 30.0) -> None:
-        self._isolation, self._stall_s = isolation, stall_s
+        self._sandbox = None if isolation == "inprocess" else backend(isolation)
+        self._stall_s = stall_s
         self._zygote: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
-        self._home: OwnFolder | None = None
+        self._folder: OwnFolder | None = None
 
     async def execute(self, harness: HarnessConfig, episode: Episode, host: Host) -> Ending:
         """Run the untrusted side of one rollout (an `Execute`).
@@ -72,9 +83,7 @@ class Workers:
             Failure: the worker died, stalled or talked nonsense (source ``worker``); no worker could be
                 had (source ``sandbox``, and then it is the host's failure too).
         """
-        if self._isolation == "none":
-            return await RunLoop(harness, episode, host, allow_assets=True).run()
-        if self._isolation == "inprocess" or not harness.has_code:
+        if self._sandbox is None or not harness.has_code:
             return await RunLoop(harness, episode, host).run()
         try:
             with boundary(Source.SANDBOX):
@@ -83,7 +92,7 @@ class Workers:
             host.failure = failure
             raise
         try:
-            return await _Supervisor(host, pid, self._stall_s).run(sock, episode)
+            return await _Supervisor(host, pid, home, self._stall_s).run(sock, episode.masked())
         finally:
             _remove(home)
 
@@ -92,40 +101,52 @@ class Workers:
         if self._zygote is None or self._zygote.poll() is not None:
             self._start()
         assert self._control is not None
-        assert self._home is not None
-        home = Path(self._home.name)
+        assert self._folder is not None
+        home = Path(self._folder.name, "home")
         order = json.dumps(harness.to_json()).encode()
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
         try:
             ours.setblocking(False)
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             with theirs:
                 socket.send_fds(self._control, [b"f"], [theirs.fileno()])
             await loop.sock_sendall(ours, len(order).to_bytes(4, "big") + order)
-            answer = await loop.sock_recv(ours, 4)
-            if len(answer) < 4:
-                raise Failure(Source.SANDBOX, "the process that forks workers died")
+            pid, name = await _introduced(ours)
         except BaseException:  # a cancelled wait included: the worker sees its socket close, and ends
             ours.close()
             raise
-        pid = int.from_bytes(answer, "big")
-        return ours, pid, home / str(pid)
+        return ours, pid, home / name
 
     def _start(self) -> None:
         self.close()
-        self._home = OwnFolder("harnessx-worker-")
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._zygote = subprocess.Popen(
-                # isolated like -I, but with one hash seed: sets have the same order in every worker
-                [sys.executable, "-P", "-s", "-B", "-m", "harnessx.runner.worker", str(theirs.fileno())],
-                env={"PYTHONHASHSEED": "0"},
-                cwd=self._home.name,
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-            )
-        self._control = ours
+        assert self._sandbox is not None
+        self._folder = OwnFolder("harnessx-worker-", place())
+        folder = os.path.realpath(self._folder.name)
+        furnish(folder)
+        if self._sandbox.inherits:
+            self._control, theirs = socket.socketpair()
+            with theirs:
+                self._spawn(folder, str(theirs.fileno()), theirs.fileno())
+            return
+        with socket.socket(socket.AF_UNIX) as door:
+            door.bind(path := f"{folder}/home/control")
+            door.listen(1)
+            door.settimeout(START_S)
+            self._spawn(folder, path)
+            self._control, _ = door.accept()
+        self._control.setblocking(True)
+
+    def _spawn(self, folder: str, control: str, *fds: int) -> None:
+        assert self._sandbox is not None
+        self._zygote = subprocess.Popen(
+            self._sandbox.command("harnessx.runner.worker", (control,), folder),
+            env=environment(),
+            cwd=f"{folder}/home",
+            pass_fds=fds,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
 
     def close(self) -> None:
         """End the zygote; running workers die with it."""
@@ -134,39 +155,71 @@ class Workers:
         if self._zygote is not None:
             self._zygote.kill()
             self._zygote.wait()
-        if self._home is not None:
-            self._home.cleanup()
-        self._zygote = self._control = self._home = None
+        if self._folder is not None:
+            self._folder.cleanup()
+        self._zygote = self._control = self._folder = None
+
+
+async def _introduced(sock: socket.socket) -> tuple[int, str]:
+    """The pid of the worker behind ``sock``, as the kernel knows it here, and the name of its folder.
+
+    Raises:
+        Failure: there is no worker.
+    """
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(sock, ready.set_result, None)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(sock)
+    name, attached, _, _ = sock.recvmsg(NAME, socket.CMSG_SPACE(_CREDENTIALS.size))
+    if len(name) < NAME:
+        raise Failure(Source.SANDBOX, "no worker could be made behind the wall")
+    pid, _, _ = next(_CREDENTIALS.unpack(data) for _, kind, data in attached if kind == socket.SCM_CREDENTIALS)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
+    return pid, name.decode()
 
 
 def _remove(folder: Path) -> None:
-    """Remove a worker's folder, which is empty as a rule."""
+    """Remove a worker's folder, which is empty as a rule, whatever its code has made of it."""
     try:
         folder.rmdir()
+        return
+    except FileNotFoundError:
+        return
     except OSError:
-        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(RecursionError):  # folders nested deeper than Python's stack
+            shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        subprocess.run(["chmod", "-R", "u+rwx", "--", folder], check=False)
+        subprocess.run(["rm", "-rf", "--", folder], check=False)
 
 
 class _Supervisor:
     """The host's end of one worker: serves its frames, watches that it does not stall."""
 
-    def __init__(self, host: Host, pid: int, stall_s: float) -> None:
+    def __init__(self, host: Host, pid: int, home: Path, stall_s: float) -> None:
         loop = asyncio.get_running_loop()
-        self._host, self._pid, self._stall_s = host, pid, stall_s
+        self._host, self._pid, self._home, self._stall_s = host, pid, home, stall_s
         self._ending: asyncio.Future[Ending] = loop.create_future()
         self._channel: Channel | None = None
         self._reader = RequestReader()
         self._serving: set[asyncio.Task[None]] = set()
+        self._owes_since: float | None = None
+        """Since when the worker owes a frame; None while the host does."""
         self._watch: asyncio.TimerHandle | None = None
 
     async def run(self, sock: socket.socket, episode: Episode) -> Ending:
         self._channel = await Channel.over(sock, self._on_frame, self._on_close)
         self._channel.send({"t": "start", "version": VERSION, "episode": episode_to_json(episode)})
-        self._expect()
+        self._owes_since = time.monotonic()
+        self._look()
         try:
             return await self._ending
         finally:
-            self._relax()
+            if self._watch is not None:
+                self._watch.cancel()
             for task in self._serving:
                 task.cancel()
             self._channel.close()
@@ -199,15 +252,15 @@ class _Supervisor:
         if len(self._serving) >= MAX_IN_FLIGHT:
             work.close()
             raise WireError(f"more than {MAX_IN_FLIGHT} frames at once")
-        self._relax()
+        self._owes_since = None
         task = asyncio.ensure_future(self._reply(ident, work))
         self._serving.add(task)
         task.add_done_callback(self._served)
 
     def _served(self, task: asyncio.Task[None]) -> None:
         self._serving.discard(task)
-        if not self._serving and not self._ending.done():
-            self._expect()
+        if not self._serving:
+            self._owes_since = time.monotonic()
 
     async def _complete(self, request: ModelRequest, path: str) -> Frame:
         return {"response": (await self._host.complete(request, path)).to_json()}
@@ -225,17 +278,16 @@ class _Supervisor:
         except Exception as error:  # noqa: BLE001  (no order of a worker may go unanswered)
             self._fail(f"asked for what cannot be served ({type(error).__name__}: {error})")
 
-    def _expect(self) -> None:
-        self._relax()
-        self._watch = asyncio.get_running_loop().call_later(self._stall_s, self._stalled)
+    def _look(self) -> None:
+        """Now and then: does it owe a frame for too long; has it written too much?
 
-    def _relax(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
-
-    def _stalled(self) -> None:
-        self._fail(f"said nothing for {self._stall_s:g} s")
+        What one file may hold the kernel sees to, what all of them may only this.
+        """
+        if self._owes_since is not None and time.monotonic() - self._owes_since > self._stall_s:
+            self._fail(f"said nothing for {self._stall_s:g} s")
+        elif excess := excess_of(self._home, CAPS.disk_bytes):
+            self._fail(excess)
+        self._watch = asyncio.get_running_loop().call_later(min(WATCH_S, self._stall_s / 2), self._look)
 
     def _fail(self, what: str) -> None:
         if not self._ending.done():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,22 @@ class RolloutResult:
         fields = {name: data[name] for name in cls.__slots__ if name in data}
         outcome, stop_reason = Outcome(data["outcome"]), StopReason(data["stop_reason"])
         return cls(**{**fields, "outcome": outcome, "stop_reason": stop_reason})
+
+
+@dataclass(slots=True)
+class Pending:
+    """A job that a pool has taken on, and what of it is there."""
+
+    job: Job
+    keys: list[str]
+    results: list[RolloutResult | None]
+    trajectories: list[str | None]
+    finished: asyncio.Future[None]
+    lane: int
+    misses: list[str]
+    """Under which key each arm is kept if it is missing."""
+    sent: list[int] = field(default_factory=list)
+    """Which arms were sent (the others were in the shelf)."""
 
 
 @functools.cache

@@ -29,7 +29,7 @@ from harnessx.runner.isolation import Workers
 from harnessx.runner.jobs import RolloutResult
 from harnessx.runner.rollout import Rollout, run_rollout
 from harnessx.runner.wire import Channel, Frame
-from harnessx.runner.worker import die_with_parent
+from harnessx.sandbox.kernel import die_with_parent
 from harnessx.tasks import Benchmark, Environment, Task, Verifier
 from harnessx.trajectory import Trajectory
 

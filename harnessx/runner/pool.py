@@ -3,6 +3,9 @@
 A task always goes to the same lane, so its tapes and recorded worlds are in memory there. Results
 come back in scheduled order, whatever order they finished in; recordings and finished rollouts are
 handed to the store as they happen, so a killed run repeats only what was unfinished.
+
+What the world broke is asked for again when the same rollout is wanted a second time. Each asking is
+numbered and keeps its miss, so that a run taken up again misses what it missed, and where it missed it.
 """
 
 from __future__ import annotations
@@ -16,8 +19,9 @@ import subprocess
 import sys
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from harnessx.errors import HarnessxError, UserError
@@ -26,7 +30,7 @@ from harnessx.model_config import ModelConfig
 from harnessx.permissions import Effect, Permissions
 from harnessx.runner.cassette import Entry
 from harnessx.runner.isolation import resolve_isolation
-from harnessx.runner.jobs import Job, RolloutResult, rollout_key
+from harnessx.runner.jobs import Job, Pending, RolloutResult, rollout_key
 from harnessx.runner.lane import MAX_LANE_FRAME, create_benchmark
 from harnessx.runner.shelf import Shelf, outdated
 from harnessx.runner.wire import Channel, Frame
@@ -65,18 +69,6 @@ class PoolConfig:
     """The user's rule on what tools may do; each harness has its own beside it."""
 
 
-@dataclass(slots=True)
-class _Pending:
-    job: Job
-    keys: list[str]
-    results: list[RolloutResult | None]
-    trajectories: list[str | None]
-    finished: asyncio.Future[None]
-    lane: int
-    sent: list[int] = field(default_factory=list)
-    """Which arms were sent (the others were in the shelf)."""
-
-
 class Pool:
     """Runs jobs. An async context manager.
 
@@ -91,11 +83,12 @@ class Pool:
         self._model_digest = config.model.digest
         self._benchmark_digest = self.benchmark.digest
         self._lanes: list[_LaneProcess] = []
-        self._pending: dict[int, _Pending] = {}
+        self._pending: dict[int, Pending] = {}
         self._next_id = 0
         self.approved: set[Effect] = set()
         """What a person approved, where a rule says ``ask``."""
         self.draining = False
+        self._asked: Counter[str] = Counter()
 
     def granted(self, harness: HarnessConfig) -> frozenset[Effect]:
         """What the tools of ``harness`` may do: what the user's rule and its own grant."""
@@ -159,23 +152,30 @@ class Pool:
         ]
 
     def forget(self, jobs: Sequence[Job]) -> None:
-        """Drop what the shelf has of ``jobs``: they will be run anew."""
-        if self._shelf is not None:
-            for job in jobs:
-                self._shelf.forget([self.key(job, arm) for arm in job.arms], job.scope)
+        """Drop what the shelf has of ``jobs``, which will be run anew: pairs whole, of others what is missing."""
+        if self._shelf is None:
+            return
+        for job in jobs:
+            keys = [self.key(job, arm) for arm in job.arms]
+            missed = [_missed(key, asking) for key in keys for asking in range(self._asked[key])]
+            self._shelf.forget(*((keys, job.scope) if job.confirming else (missed, "")))
 
-    def _submit(self, job: Job, on_result: Callable[[RolloutResult], None] | None) -> _Pending:
+    def _submit(self, job: Job, on_result: Callable[[RolloutResult], None] | None) -> Pending:
         finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         count = len(job.arms)
         keys = [self.key(job, arm) for arm in job.arms]
         lane = self._lane_of(job)
-        entry = _Pending(job, keys, [None] * count, [None] * count, finished, lane)
+        misses = keys if job.confirming else [_missed(key, self._asked[key]) for key in keys]
+        self._asked.update(keys)
+        entry = Pending(job, keys, [None] * count, [None] * count, finished, lane, misses)
         if on_result is not None:
             finished.add_done_callback(
                 lambda f: None if f.cancelled() or f.exception() else [on_result(r) for r in entry.results if r]
             )
         for index, key in enumerate(keys):
-            self._recall(entry, index, key)
+            self._recall(entry, index, misses[index])
+            if entry.results[index] is None:
+                self._recall(entry, index, key)
         entry.sent = [i for i, result in enumerate(entry.results) if result is None]
         if job.confirming and entry.sent and outdated(self._shelf, keys, job.scope, self.config.window_s):
             self._start_anew(entry)
@@ -187,7 +187,7 @@ class Pool:
         self._lanes[lane].enqueue(ident, entry)
         return entry
 
-    def _start_anew(self, entry: _Pending) -> None:
+    def _start_anew(self, entry: Pending) -> None:
         """All arms of a pair run within the window, or none of them counts."""
         assert self._shelf is not None
         self._shelf.forget(entry.keys, entry.job.scope)
@@ -200,7 +200,7 @@ class Pool:
             return zlib.crc32(job.task.id.encode()) % len(self._lanes)
         return min(range(len(self._lanes)), key=lambda index: self._lanes[index].load)
 
-    def _recall(self, entry: _Pending, index: int, key: str) -> None:
+    def _recall(self, entry: Pending, index: int, key: str) -> None:
         body = self._shelf.rollout(key) if self._shelf is not None else None
         if body is None or self._shelf is None:
             return
@@ -214,7 +214,7 @@ class Pool:
         granted = sorted(self.granted(harness))
         return {"t": "harness", "digest": harness.digest, "harness": harness.to_json(), "granted": granted}
 
-    def job_frame(self, ident: int, entry: _Pending, known: set[str]) -> Frame:
+    def job_frame(self, ident: int, entry: Pending, known: set[str]) -> Frame:
         """The order a lane gets; recordings travel with the first job of a scope."""
         job = entry.job
         arms = [{"harness": job.arms[i].digest, "key": entry.keys[i]} for i in entry.sent]
@@ -271,13 +271,18 @@ class Pool:
         """A finished rollout: kept, also if nobody waits for it any more."""
         result = RolloutResult.from_json(frame["result"])
         entry = self._pending.get(frame["id"])
-        lasting = not result.missing or (entry is not None and entry.job.confirming)
-        if self._shelf is not None and lasting:
+        index = entry.sent[frame["index"]] if entry is not None else 0
+        key = result.key if not result.missing else entry.misses[index] if entry is not None else ""
+        if self._shelf is not None and key:
             body = json.dumps({**frame["result"], "at": round(time.time(), 3)}, sort_keys=True)
-            self._shelf.put_rollout(result.key, body, frame["trajectory"])
+            self._shelf.put_rollout(key, body, frame["trajectory"])
         if entry is not None:
-            index = entry.sent[frame["index"]]
             entry.results[index], entry.trajectories[index] = result, frame["trajectory"]
+
+
+def _missed(key: str, asking: int) -> str:
+    """Where a rollout is kept that was missing when it was asked for, before which it was ``asking`` times."""
+    return f"{key}/missing/{asking}"
 
 
 class _LaneProcess:
@@ -285,8 +290,8 @@ class _LaneProcess:
 
     def __init__(self, pool: Pool, index: int, share: int) -> None:
         self._pool, self._index, self._share = pool, index, share
-        self._queue: list[tuple[int, _Pending]] = []
-        self._running: dict[int, _Pending] = {}
+        self._queue: list[tuple[int, Pending]] = []
+        self._running: dict[int, Pending] = {}
         self._channel: Channel | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._starting: asyncio.Task[None] | None = None
@@ -302,7 +307,7 @@ class _LaneProcess:
         """Jobs waiting or running."""
         return len(self._queue) + len(self._running)
 
-    def enqueue(self, ident: int, entry: _Pending) -> None:
+    def enqueue(self, ident: int, entry: Pending) -> None:
         """Add a job; it starts when one of the lane's places is free."""
         if self._draining:
             entry.finished.set_exception(Drained("stopped on request"))

@@ -1,6 +1,6 @@
-"""Builds a harness and runs its smoke tests, in a process of its own.
+"""Builds a harness and runs its smoke tests, in a process of its own behind the wall.
 
-``python -I -m harnessx.runner.smoke`` reads ``{"harness": …, "tests": {path: source}}`` on standard
+``python -m harnessx.runner.smoke WALL`` reads ``{"harness": …, "tests": {path: source}}`` on standard
 input and writes ``{"ok": bool, "tests": n, "error": text}``. A test source defines functions
 ``test_*`` (plain or async), each of which takes ``build``: ``build(target, **params)`` makes a bound
 instance of one of the harness's own components.
@@ -21,6 +21,9 @@ from typing import Any
 from harnessx.harness import HarnessConfig
 from harnessx.messages import ModelRequest, ModelResponse
 from harnessx.processor import Context, Processor
+from harnessx.sandbox.base import Wall
+from harnessx.sandbox.inside import confine, enter
+from harnessx.sandbox.kernel import die_with_parent
 from harnessx.spec import Spec, build
 
 TIMEOUT_S = 20.0
@@ -73,17 +76,32 @@ def _context(harness: HarnessConfig) -> Context:
 
 
 def main() -> None:
-    """Entry point of the process. What the tests print goes to standard error."""
-    order = json.load(sys.stdin)
-    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
+    """Entry point: put up the wall, run the tests in a child behind it, and wait for it to answer."""
+    wall, order = Wall.from_json(sys.argv[1]), json.load(sys.stdin)
+    enter(wall)
+    child = os.fork()
+    if child:
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    try:
+        die_with_parent()
+        tempfile.tempdir = os.path.join(wall.home, "smoke")
+        os.mkdir(tempfile.tempdir)
+        os.chdir(tempfile.tempdir)
+        out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+        os.dup2(2, 1)
+        confine(wall, tempfile.tempdir)
+        with out:
+            out.write(json.dumps(_answer(order)))
+    finally:
+        os._exit(0)
+
+
+def _answer(order: dict[str, Any]) -> dict[str, Any]:
     try:
         count = run_smoke(HarnessConfig.from_json(order["harness"]), order["tests"])
-        answer = {"ok": True, "tests": count, "error": ""}
     except (Exception, SystemExit) as error:  # noqa: BLE001  (whatever it raises is the finding)
-        answer = {"ok": False, "tests": 0, "error": f"{type(error).__name__}: {error}"[:500]}
-    with out:
-        out.write(json.dumps(answer))
+        return {"ok": False, "tests": 0, "error": f"{type(error).__name__}: {error}"[:500]}
+    return {"ok": True, "tests": count, "error": ""}
 
 
 if __name__ == "__main__":

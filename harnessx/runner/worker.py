@@ -1,27 +1,27 @@
 """The untrusted side: one process per rollout, forked from a pre-imported zygote.
 
-``python -P -s -m harnessx.runner.worker FD`` is the zygote. It has an empty environment and no handle
-but its control socket. For each socket it receives there, it reads a harness (length-prefixed JSON)
-from that socket, parses it, once, without compiling or running any of its code, forks a child, answers
-with the child's pid (4 bytes), and forgets both. The child runs one rollout's loop over the socket, in a
-folder of its own, and exits. Zygote and children die with their parents.
+``python -m harnessx.runner.worker WALL CONTROL`` is the zygote. It has an empty environment and no handle but
+its control socket, and puts up its `Wall` before it takes any order. For each socket it receives there, it
+reads a harness (length-prefixed JSON) from that socket, parses it, once, without compiling or running any
+of its code, forks a child, and forgets both. The child makes a folder of its own, confines itself to it,
+answers with the folder's name (`NAME` bytes), runs one rollout's loop over the socket, and exits. Zygote and
+children die with their parents.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
 import gc
 import itertools
 import json
 import os
 import random
+import secrets
 import signal
 import socket
 import sys
 import tempfile
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 from harnessx.errors import ContractViolation, Failure, Outcome, Source
@@ -39,13 +39,17 @@ from harnessx.runner.wire import (
     unpack,
     unprefixed,
 )
+from harnessx.sandbox.base import Wall
+from harnessx.sandbox.inside import confine, enter
+from harnessx.sandbox.kernel import die_with_parent
 from harnessx.tasks import ToolResult
 
-_PR_SET_PDEATHSIG = 1
 MAX_MESSAGE = 2000
 """Characters of an error that cross the wire."""
 READ_SIZE = 16 * 1024
 """Bytes taken at once; a longer frame is put together from several."""
+NAME = 16
+"""Bytes of the name of a rollout's folder."""
 PARSED = 32
 """Harnesses that a zygote remembers."""
 
@@ -127,7 +131,7 @@ async def run_worker(sock: socket.socket, harness: HarnessConfig | Exception) ->
         if isinstance(harness, Exception):
             raise harness
         episode = episode_from_json(started["episode"])
-        random.seed(f"{episode.seed}/{episode.task_id}/{episode.attempt}")
+        random.seed(episode.randomness)
         ending = await RunLoop(harness, episode, port, allow_assets=True).run()
         stop, claims = ending.stop_reason.value, dict(ending.claims)
         port.send({"t": "end", "stop": stop, "answer": ending.answer, "claims": claims})
@@ -168,31 +172,24 @@ def episode_to_json(episode: Episode) -> Frame:
         "seed": episode.seed,
         "tools": [tool.to_json() for tool in episode.tools],
         "roles": list(episode.roles),
+        "draws": episode.draws,
     }
 
 
 def episode_from_json(data: Frame) -> Episode:
     """Inverse of `episode_to_json`."""
     tools = tuple(ToolSchema(**tool) for tool in data["tools"])
-    return Episode(data["task_id"], data["prompt"], data["attempt"], data["seed"], tools, tuple(data["roles"]))
+    named = (data["task_id"], data["prompt"], data["attempt"], data["seed"])
+    return Episode(*named, tools, tuple(data["roles"]), data["draws"])
 
 
-def die_with_parent() -> None:
-    """Ask Linux to kill this process when its parent dies (prctl(2), PR_SET_PDEATHSIG)."""
-    if sys.platform == "linux":
-        _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-@cache
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
-
-
-def zygote(control: socket.socket) -> None:
-    """Fork one child per order received on ``control``, until it closes."""
+def zygote(control: socket.socket, wall: Wall) -> None:
+    """Fork one child behind ``wall`` per order received on ``control``, until it closes."""
     os.environ.clear()
     asyncio.run(_rehearse())
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    enter(wall)
+    os.chdir(wall.home)
     while True:
         message, fds, _, _ = socket.recv_fds(control, 1, 1)
         if not message:
@@ -201,12 +198,10 @@ def zygote(control: socket.socket) -> None:
             harness = _received(sock)
             if harness is None:
                 continue
-            pid = os.fork()
-            if pid == 0:
+            name = secrets.token_hex(NAME // 2)
+            if os.fork() == 0:
                 control.close()
-                _child(sock, harness)
-            with contextlib.suppress(OSError):  # nobody waits for it any more
-                sock.send(pid.to_bytes(4, "big"))
+                _child(sock, harness, wall, name)
 
 
 def _received(sock: socket.socket) -> HarnessConfig | Exception | None:
@@ -249,21 +244,34 @@ def _parsed(text: bytes) -> HarnessConfig | Exception:
         gc.freeze()  # what is here now, no child's collection touches
 
 
-def _child(sock: socket.socket, harness: HarnessConfig | Exception) -> None:
+def _child(sock: socket.socket, harness: HarnessConfig | Exception, wall: Wall, name: str) -> None:
     try:
         os.setsid()
         die_with_parent()
-        os.dup2(1, 2)  # the zygote may complain on the terminal, a harness may not
-        home = os.path.abspath(str(os.getpid()))  # the host removes it
+        home = os.path.join(wall.home, name)  # the host removes it
         os.mkdir(home, 0o700)
         os.chdir(home)
         tempfile.tempdir = home
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        confine(wall, home)
+        sock.send(name.encode())
+        os.dup2(1, 2)  # so far it might complain on the terminal; a harness may not
         asyncio.SelectorEventLoop().run_until_complete(run_worker(sock, harness))  # run() does what nobody needs here
+    except OSError as error:
+        sys.stderr.write(f"harnessx.runner.worker: {error}\n")
     finally:
         os._exit(0)
 
 
+def _called(control: str) -> socket.socket:
+    """The host's end of the line: an inherited handle, or a socket by its path."""
+    if control.isdigit():
+        return socket.socket(fileno=int(control))
+    sock = socket.socket(socket.AF_UNIX)
+    sock.connect(control)
+    return sock
+
+
 if __name__ == "__main__":
     die_with_parent()
-    zygote(socket.socket(fileno=int(sys.argv[1])))
+    zygote(_called(sys.argv[2]), Wall.from_json(sys.argv[1]))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from aegis.allowance import Budget
 from aegis.candidate import Candidate, Proposal
 from aegis.evaluator import EVOLVE, SEALED, VALIDATION, Evaluator
 from aegis.gate.config import GateConfig
@@ -132,10 +133,11 @@ class Bench:
 
     def __init__(
         self, world: World, split: Mapping[str, Sequence[Task]], propose: object, *, seed: int = 0,
-        decisions: int = 24, alpha: float = 0.05, attempts: int = 2, candidates: int = 4, **gate: object,
+        decisions: int = 24, alpha: float = 0.05, attempts: int = 2, candidates: int = 4, budget: int | None = None,
+        **gate: object,
     ) -> None:  # fmt: skip
         self.world, self.ledger = world, Spending(alpha, decisions)
-        evaluator = Evaluator(world, split)
+        evaluator = Evaluator(world, split, budget=Budget(budget))
         self.draws = Draws(split[VALIDATION], seed)
         config = GateConfig(**{"alpha": alpha, "cap": 480, "slack": 99.0, "run_cap": 20_000, **gate})  # type: ignore[arg-type]
         confirmation = Confirmation(
@@ -150,7 +152,7 @@ class Bench:
     async def run(self, strategy: Strategy, folder: Path, rounds: int, patience: int = 99) -> Result:
         """A run into ``folder``."""
         with RunStore.open(folder, {}, resume=True) as store:
-            journal = Journal(store, self.engine.evaluator, self.engine.history, self.engine.seed)
+            self.journal = journal = Journal(store, self.engine.evaluator, self.engine.history, self.engine.seed)
             journal.begin(H0)
             schedule = Schedule(rounds, patience, lambda: "")
             return await strategy.run(self.engine, journal, H0, schedule)

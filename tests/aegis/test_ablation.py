@@ -20,11 +20,12 @@ from aegis import ablate
 from aegis.ablation import Absence, Bench, _examine, compare
 from aegis.evaluator import VALIDATION, Evaluator
 from aegis.gate.config import GateConfig
-from aegis.gate.confirmation import Draws
+from aegis.gate.confirmation import Draws, Trial
 from aegis.lineage import ShippedEdit, regrown
 from aegis.lock import RunLock
+from aegis.outage import Outage
 from aegis.record import Bucket, CandidateRecord, Decision, Generation, Summary
-from aegis.record_ablation import Ablation, Place
+from aegis.record_ablation import Ablation, LeftOut, Place
 from aegis.settings import Settings
 from aegis.statistics import PairedTest, Spending
 from aegis.store import RunStore
@@ -309,9 +310,53 @@ def simulated(effects: list[float], seed: int, cap: int) -> list[Place]:
     tasks = [Task("p", id=f"t{n}") for n in range(40)]
     evaluator = Evaluator(Populations(rates, 0.8, seed), {VALIDATION: tasks})
     ledger = Spending(0.05, len(effects))
-    absences = [Absence((arm.digest,), "", arm, (), PairedTest(ledger.open(), cap=cap)) for arm in arms]
+    trials = [Trial(final, PairedTest(ledger.open(), cap=cap)) for _ in arms]
+    absences = [Absence((arm.digest,), "", arm, (), trial) for arm, trial in zip(arms, trials, strict=True)]
     asyncio.run(compare(evaluator, Draws(tasks, seed), final, absences, GateConfig(cap=cap, batch=cap)))
     return [absence.record(seed).verdict for absence in absences]
+
+
+class Breaking(Populations):
+    """Some rollouts of the first arm break, before (``trail`` "") or after it has left the other's trail."""
+
+    def __init__(self, share: float, trail: str) -> None:
+        super().__init__({"final": 0.8, "without": 0.3}, 1.0, 0)
+        self.share, self.trail, self.jobs, self.forgotten = share, trail, [], []
+
+    def forget(self, jobs):
+        self.forgotten += jobs
+
+    def _job(self, job):
+        self.jobs.append(job)
+        first, *others = (replace(result, trail=result.harness) for result in super()._job(job))
+        if self._rng.random() < self.share:
+            first = replace(first, outcome=Outcome.INFRA_ERROR, error="down", trail=self.trail)
+        return [first, *others]
+
+
+def broken(share: float, trail: str) -> tuple[Breaking, LeftOut]:
+    world, tasks = Breaking(share, trail), [Task("p", id=f"t{n}") for n in range(10)]
+    final, without = SimpleNamespace(digest="final"), SimpleNamespace(digest="without")
+    absence = Absence(("C-0",), "", without, (), Trial(final, PairedTest(0.01, cap=100)))
+    draws = Draws(tasks, 0)
+    asyncio.run(compare(Evaluator(world, {VALIDATION: tasks}), draws, final, [absence], GateConfig(cap=100, batch=20)))
+    return world, absence.record(0)
+
+
+def test_what_an_ablation_cannot_run_is_treated_as_in_the_gate():
+    whole, plain = broken(0.0, "")
+    redrawn, early = broken(0.1, "")
+    _, late = broken(0.3, "final")
+    assert (plain.verdict, early.verdict) == (Place.EARNS, Place.EARNS)
+    assert len(redrawn.jobs) >= early.pairs >= plain.pairs
+    assert all(job.confirming for job in whole.jobs + redrawn.jobs)  # a second sitting tries none of it again
+    assert late.verdict is Place.UNDECIDED
+    assert "pairs missing in the candidate arm, over 2 %" in late.reason
+
+
+def test_an_ablation_in_which_nothing_can_be_run_ends_with_the_cause():
+    with pytest.raises(Outage, match="none of the 20 rollouts on validation could be run: down"):
+        broken(1.0, "")
 
 
 def test_edits_without_effect_seldom_earn_their_place_and_those_with_one_seldom_lose_it():

@@ -13,8 +13,10 @@ from evolve_drive import SMALL, evolved, good_code, insert, lasting, run, script
 
 from aegis.gate.confirmation import Draws
 from aegis.gate.drift import DriftConfig, DriftWatch, confirmed
+from aegis.lineage import deployed
 from aegis.record import Decision, DriftAction
 from aegis.views.folder import RunFolder
+from benchmarks.household import Household
 from harnessx.algebra import Edit
 from harnessx.errors import Outcome, StopReason
 from harnessx.harness import HarnessConfig
@@ -251,6 +253,14 @@ def test_a_harmful_ship_is_rolled_back_in_its_round_and_everything_says_so(slid)
     assert read.drift[0].check_pairs > 0
     assert read.summary is not None
     assert read.summary.drift == read.drift
+
+
+def test_a_rollback_is_seen_in_what_each_round_deployed(slid):
+    read = RunFolder.read(slid)
+    begin, *rounds = trail(slid)
+    systems = deployed(read, Household().harness())
+    assert [s.digest for s in systems[:3]] == [begin["baseline"], rounds[0]["successor"], rounds[1]["successor"]]
+    assert read.generations[1].digest not in {system.digest for system in systems}
 
 
 def test_what_proves_better_than_the_best_confirmed_harness_is_the_final_one(slid):

@@ -94,7 +94,10 @@ def test_an_index_links_only_what_is_there(home, tmp_path, whole):
     unfinished, finished = ((f / "INDEX.md").read_text() for f in (tmp_path / "run", whole))
     assert "report.html" not in unfinished
     assert "summary.json" not in unfinished
-    assert "journal.md" not in unfinished
+    assert "](journal.md)" in unfinished
+    said = "At most 24 pairs for a candidate each time it is proposed and 4000 in the run, 8000 more"
+    for folder in (tmp_path / "run", whole):  # published before anything was run
+        assert f"{said} to watch for drift. Guaranteed: P(any false ship" in (folder / "journal.md").read_text()
     for name in ("report.html", "summary.json", "journal.md", "best/"):
         assert f"]({name})" in finished
         assert (whole / name).exists()
@@ -190,6 +193,20 @@ def test_the_same_budget_ends_a_resumed_run_at_the_same_place(home, tmp_path):
     before = lasting(folder)
     assert go(home, folder, "budget.rollouts=40", "run.resume=true").returncode == 0
     assert lasting(folder) == before
+
+
+def test_a_budget_spent_with_a_rounds_last_rollout_ends_a_resumed_run_there_too(home, tmp_path):
+    """The recorded rounds are replayed whatever the budget; the final harness on evolve is none of them."""
+    whole, folder, twice = tmp_path / "whole", tmp_path / "run", ("attempts=2", "rounds=1", "gate.calibration=0")
+    assert go(home, whole, *twice).returncode == 0
+    budget = json.loads((whole / "curves.json").read_text())["rounds"][0]["rollouts"]
+    limited = (*twice, f"budget.rollouts={budget}")
+    assert go(home, folder, *limited).returncode == 0
+    before, found = lasting(folder), summary(folder)
+    assert [entry["event"] for entry in trail(folder)] == ["begin", "round"]
+    assert (paid(folder), found["stopped"]) == (budget, f"the budget of {budget} rollouts is spent")
+    assert go(home, folder, *limited, "run.resume=true").returncode == 0
+    assert (lasting(folder), paid(folder)) == (before, budget)
 
 
 def test_a_budget_of_tokens_is_passed_by_one_batch_at_most(home, tmp_path):

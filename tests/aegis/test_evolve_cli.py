@@ -23,6 +23,7 @@ from benchmarks.household.h0 import harness
 from harnessx.algebra import Edit
 from harnessx.harness import HarnessConfig
 from harnessx.model_config import ModelConfig
+from harnessx.runner.isolation import resolve_isolation
 from harnessx.runner.pool import Pool, PoolConfig
 from harnessx.trajectory import Trajectory
 
@@ -100,7 +101,7 @@ def test_the_summary_has_what_it_takes_to_quote_the_run(folder):
     assert summary.model_calls.replayed == sum(b["replayed_calls"] for b in bodies)
     assert summary.model_calls.made == sum(b["model_calls"] - b["replayed_calls"] for b in bodies)
     assert data.keys() >= {"dollars", "rounds", "versions", "stopped"}
-    assert (data["isolation"], data["seeds"], data["alpha"]) == ("process", [0], 0.5)
+    assert (data["isolation"], data["seeds"], data["alpha"]) == (resolve_isolation("auto"), [0], 0.5)
     assert set(data["seconds"]) >= {"rollouts", "digest", "plan", "evolve", "criticize", "gate", "final evaluation"}
     assert data["digests"]["final"] == HarnessConfig.load(folder / "best").digest
     assert data["digests"]["baseline"] != data["digests"]["final"]

@@ -36,11 +36,13 @@ from harnessx.algebra import Edit
 from harnessx.errors import Outcome, StopReason
 from harnessx.harness import HarnessConfig
 from harnessx.runner.jobs import RolloutResult
+from harnessx.sandbox import BACKENDS
 from harnessx.tasks import Task
 from harnessx.trajectory import Step, Trajectory
 
 PASSES = "def test_it(build):\n    assert build\n"
 REMIND = insert("Instructions", text="Think.")
+WALL = next(b.name for b in BACKENDS if b.name in ("landlock", "none") and not b.missing())
 
 
 def source(body: str, imports: str = "") -> str:
@@ -237,7 +239,7 @@ def test_spent_decisions_and_spent_pairs_leave_candidates_undecided_or_not_teste
     fates = sorted((r["verdict"], r["reason"]) for r in candidates(folder).values())
     assert fates == [
         ("not_tested", "every planned decision is spent"),
-        ("undecided", "every planned decision is spent"),
+        ("undecided", "the run's cap of 5 pairs is reached"),
     ]
 
 
@@ -389,26 +391,40 @@ def test_policy_lets_ordinary_processors_through():
 
 async def test_a_smoke_test_may_print_and_use_what_it_builds():
     test = "def test_it(build):\n    print('working')\n    assert build('assets/x.py:X').ctx.attempt == 0\n"
-    assert await Smoke("process")(with_code(source("yield event"), test)) is None
+    assert await Smoke(WALL)(with_code(source("yield event"), test)) is None
 
 
 async def test_a_smoke_test_that_ends_its_process_has_not_passed():
-    finding = await Smoke("process")(with_code(source("yield event"), "import os\nos._exit(0)\n"))
+    finding = await Smoke(WALL)(with_code(source("yield event"), "import os\nos._exit(0)\n"))
     assert finding is not None
     assert finding.reason == "the process died or wrote nonsense"
 
 
 async def test_a_component_that_cannot_be_built_fails_the_smoke_check():
     broken = source("yield event") + "\n    def __post_init__(self):\n        raise ValueError('no way')\n"
-    finding = await Smoke("process")(with_code(broken, PASSES))
+    finding = await Smoke(WALL)(with_code(broken, PASSES))
     assert finding is not None
     assert "no way" in finding.reason
 
 
-async def test_new_code_needs_a_process_of_its_own():
+async def test_without_a_wall_new_code_is_refused_with_the_remedy():
     finding = await Smoke("inprocess")(with_code(source("yield event"), PASSES))
     assert finding is not None
-    assert "isolation=inprocess" in finding.reason
+    assert "refused without a wall (isolation=inprocess): install bubblewrap" in finding.reason
+
+
+async def test_a_smoke_test_runs_behind_the_wall(tmp_path):
+    (tmp_path / "answers").write_text("42")
+    peek = f"def test_it(build):\n    assert open({str(tmp_path / 'answers')!r}).read() == '42'\n"
+    assert await Smoke("none")(with_code(source("yield event"), peek)) is None
+    if WALL == "none":
+        pytest.skip("landlock is not available here")
+    finding = await Smoke(WALL)(with_code(source("yield event"), peek))
+    assert finding is not None
+    assert "answers" in finding.reason
+    daemon = await Smoke(WALL)(with_code(source("yield event"), "import os\ndef test_it(build):\n    os.fork()\n"))
+    assert daemon is not None
+    assert "Operation not permitted" in daemon.reason
 
 
 @pytest.mark.parametrize(

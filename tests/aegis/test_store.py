@@ -87,14 +87,17 @@ def test_what_was_never_put_is_none(store):
 
 
 def test_the_first_write_of_a_key_stays(store):
-    store.put_recordings({"s": [Entry("k", "first", "1")]})
-    store.put_recordings({"s": [Entry("k", "second", "2"), Entry("k2", "second", "2")]})
     store.put_rollout("r", "one", "first")
     store.put_rollout("r", "two", "second")
     store.put_memo("m", "one")
     store.put_memo("m", "two")
-    assert store.recordings("s") == [Entry("k", "first", "1"), Entry("k2", "second", "2")]
     assert (store.rollout("r"), store.trajectory("r"), store.memo("m")) == ("one", "first", "one")
+
+
+def test_a_recording_made_anew_takes_the_place_of_the_one_that_was_out_of_date(store):
+    store.put_recordings({"s": [Entry("k", "first", "1"), Entry("k2", "first", "1")]})
+    store.put_recordings({"s": [Entry("k", "second", "2")]})
+    assert store.recordings("s") == [Entry("k", "second", "2"), Entry("k2", "first", "1")]
 
 
 def test_a_trajectory_may_come_after_its_rollout_and_changes_nothing_else(store):

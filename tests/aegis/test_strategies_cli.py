@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import signal
+from dataclasses import replace
 
 import pytest
 from deaths import Driven
 from evolve_drive import SMALL, candidates, code, edit, evolved, good_code, insert, lasting, run, script, trail
 
+from aegis.lineage import deployed
 from aegis.record import Summary
-from aegis.routing import RoutedPool
+from aegis.routing import RoutedPool, serving
 from aegis.settings import load_system
+from aegis.views.folder import RunFolder
 from benchmarks.household import Household
+from harnessx.errors import UserError
 
 DIVIDER = """\
 from dataclasses import dataclass, replace
@@ -98,6 +102,19 @@ def test_the_routed_pool_is_what_is_deployed_measured_and_reported_as_final(fork
     assert sealed is not None
     assert score["mean"] == sealed.mean
     assert (forked / "report.html").is_file()
+
+
+def test_what_each_round_deployed_is_rebuilt_from_the_records(forked):
+    record = RunFolder.read(forked)
+    baseline = Household().harness()
+    systems = deployed(record, baseline)
+    assert [system.digest for system in systems[:-1]] == [r.incumbent for r in record.rounds]
+    assert systems[0] == baseline
+    assert isinstance(systems[-1], RoutedPool)
+    best = load_system(str(forked / "best"), Household())
+    assert all(serving(systems[-1], task) == serving(best, task) for task in Household().tasks("sealed", 30))
+    with pytest.raises(UserError, match="do not lead to"):
+        deployed(replace(record, routes=()), baseline)
 
 
 def test_a_pool_is_no_harness_to_start_from_but_its_variants_are(forked, tmp_path):

@@ -14,7 +14,8 @@ import pytest
 from aegis.calibration import GateRefused, calibrate, check_power
 from aegis.evaluator import VALIDATION, Evaluator
 from aegis.gate.config import GateConfig
-from aegis.record import Calibration, Decision
+from aegis.record import Decision
+from aegis.record_calibration import Calibration
 from aegis.strategies.ensemble import Ensemble
 from aegis.strategies.global_ import Global
 from aegis.testbed import conflict, drift
@@ -159,6 +160,41 @@ def test_arms_that_are_not_run_alike_are_refused():
         calibrated(Unfair(POPULATION, {}, 0), GateConfig(calibration=128))
 
 
+class Deaf(SimulatedRunner):
+    """Whoever runs second on a draw fails it: what an edit says would not matter."""
+
+    async def run(self, jobs, on_result=None):
+        results = await super().run(jobs, on_result)
+        return [[arms[0], *(replace(arm, outcome=Outcome.FAILED) for arm in arms[1:])] for arms in results]
+
+
+class Partial(Unfair):
+    """`Unfair` on one cluster of tasks, where the other ones make up for it."""
+
+    async def run(self, jobs, on_result=None):
+        fair = await SimulatedRunner.run(self, jobs, on_result)
+        results = await super().run(jobs, on_result)
+        for index, (job, arms) in enumerate(zip(jobs, results, strict=True)):
+            if job.task.cluster != "c0":
+                won = index % 2 and job.task.cluster == "c1"
+                arms[0] = replace(fair[index][0], outcome=Outcome.PASSED) if won else fair[index][0]
+        return results
+
+
+def test_an_edit_that_says_nothing_is_a_null_too():
+    found = calibrated(SimulatedRunner(POPULATION, {}, 0), GateConfig(calibration=40))
+    assert found.inert is not None
+    assert (found.inert.pairs, found.inert.discordant, found.inert.e_value) == (20, 0, 1.0)
+    assert calibrated(SimulatedRunner(POPULATION, {}, 0), GateConfig(calibration=1)).inert is None
+    with pytest.raises(GateRefused, match="an edit that says nothing differs from H_0 by -"):
+        calibrated(Deaf(POPULATION, {}, 0), GateConfig(calibration=64, cluster_alpha=0.0))
+
+
+def test_a_null_that_harms_a_cluster_is_refused_by_its_name():
+    with pytest.raises(GateRefused, match="a copy of H_0 is found to harm the cluster c0 within 600 pairs"):
+        calibrated(Partial(POPULATION, {}, 0), GateConfig(calibration=600))
+
+
 def test_a_gate_whose_nulls_ship_is_refused(monkeypatch):
     monkeypatch.setattr("aegis.calibration.null_ship_rate", lambda *_: 0.05)
     with pytest.raises(GateRefused, match="edits without effect ship in 5 % of decisions"):
@@ -207,3 +243,7 @@ def test_where_tasks_disagree_a_pool_ends_higher_than_one_harness():
     assert rows["ensemble, paired"].final.mean > rows["global_, paired"].final.mean
     assert rows["ensemble, paired"].false_ships == 0.0
     assert rows["global_, seesaw"].false_ships > 0
+    default = rows["ensemble, default gate"]
+    assert default.final.mean > rows["global_, default gate"].final.mean
+    assert default.rollouts < rows["ensemble, paired"].rollouts
+    assert default.fall.hi < 0.01

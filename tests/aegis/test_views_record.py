@@ -74,7 +74,7 @@ def test_the_summary_has_the_fields_that_others_read(tmp_path):
     assert set(data["splits"]["sealed"]["difference"]) == {"mean", "lo", "hi", "n"}
     assert data["splits"]["validation"]["peak"] is None, "an unscored metric is null"
     assert data["dollars"] is None
-    assert data["isolation"] == "process"
+    assert data["isolation"] == "landlock"
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])

@@ -78,10 +78,18 @@ def test_a_hostile_title_is_text_everywhere(run):
 def test_isolation_and_guarantee_stand_in_the_head(run):
     text = Page(render(run)).text
     head = text[: text.index("Before and after")]
-    assert "isolation: process" in head
-    assert "without a sandbox" in head
+    assert "isolation: landlock means that evolved code ran behind Landlock, seccomp" in head
     assert "chance that this run shipped anything that does not help those tasks is at most 5 %" in head
     assert "20.0 points more of the 40 sealed tasks" in head
+
+
+@pytest.mark.parametrize(
+    ("isolation", "said"),
+    [("none", "NO WALL stood between"), ("inprocess", "edits of source code were refused (install bubblewrap")],
+)
+def test_a_run_without_a_wall_says_so(run, isolation, said):
+    rewrite(run, isolation=isolation)
+    assert said in Page(render(run)).text
 
 
 def test_the_claim_follows_the_gate_and_its_ledger(run):

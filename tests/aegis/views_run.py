@@ -237,7 +237,7 @@ def summarize(
         },
         seeds=(seed,),
         digests=Digests("b" * 32, "m" * 32, generations[0].digest, generations[-1].digest, generations[-1].digest),
-        isolation="process",
+        isolation="landlock",
         gate="paired",
         ledger="spending",
         alpha=0.05,

@@ -35,13 +35,17 @@ def lines(log: str | Path) -> list[str]:
 
 @dataclass
 class Clerk:
-    """A model that says a word ``turns`` times, then is done. ``broken`` tasks lose their provider."""
+    """A model that says a word ``turns`` times, then is done.
+
+    ``broken`` tasks lose their provider; where ``outage`` names a file, as long as it is there.
+    """
 
     log: str
     turns: int = 3
     delay: float = 0.0
     broken: str = ""
     broken_at: int = 0
+    outage: str = ""
     name: str = "clerk"
 
     @property
@@ -52,7 +56,8 @@ class Clerk:
         turn = sum(message.role == "assistant" for message in request.messages)
         note(self.log, f"model {context.task_id} {context.attempt} {turn}")
         await asyncio.sleep(self.delay)
-        if context.task_id == self.broken and turn >= self.broken_at:
+        down = not self.outage or Path(self.outage).exists()
+        if down and context.task_id == self.broken and turn >= self.broken_at:
             raise ModelFailure("the provider is down")
         if turn == self.turns:
             return ModelResponse("done", (), Usage(10, 1, 0, 0.5), "clerk")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 
 import pytest
 from loop_drive import Accept, World, harness
+from worker_drive import WALL
 
 from harnessx.errors import Outcome, StopReason, UserError
 from harnessx.harness import HarnessConfig, Limits, Slots
@@ -18,6 +18,10 @@ from harnessx.models.scripted import Scripted
 from harnessx.processors import SystemPrompt
 from harnessx.runner.isolation import Workers, resolve_isolation
 from harnessx.runner.rollout import Rollout, run_rollout
+from harnessx.sandbox import view
+from harnessx.sandbox.base import INSTALL
+from harnessx.sandbox.bubblewrap import Bubblewrap
+from harnessx.sandbox.native import Landlock
 from harnessx.tasks import Task
 
 OWN_CODE = harness("import os\nself.ctx.claims['pid'] = os.getpid()\nyield event", Hook.TASK_START)
@@ -39,8 +43,16 @@ def test_an_isolation_that_is_not_there_is_no_silent_weaker_one():
         resolve_isolation("docker")
 
 
-def test_auto_separates():
-    assert resolve_isolation("auto") not in ("none", "inprocess")
+def test_auto_takes_a_wall_and_never_none():
+    assert resolve_isolation("auto") in ("bubblewrap", "landlock", "inprocess")
+
+
+def test_where_no_wall_can_be_had_auto_runs_no_code_and_a_wall_by_name_says_what_to_install(monkeypatch):
+    for sandbox in (Bubblewrap, Landlock):
+        monkeypatch.setattr(sandbox, "missing", lambda self: f"nothing here; {INSTALL}")
+    assert resolve_isolation("auto") == "inprocess"
+    with pytest.raises(UserError, match=r"isolation=landlock is not available here.*apt-get install bubblewrap"):
+        resolve_isolation("landlock")
 
 
 async def test_inprocess_runs_built_in_parts_and_refuses_code():
@@ -51,13 +63,12 @@ async def test_inprocess_runs_built_in_parts_and_refuses_code():
     assert "runs only in a worker process" in refused.error
 
 
-async def test_none_runs_code_beside_the_host():
-    record = await rollout(Workers("none"), OWN_CODE)
-    assert record.claims["pid"] == os.getpid()
+def test_process_is_another_word_for_no_wall():
+    assert resolve_isolation("process") == resolve_isolation("none") == "none"
 
 
-async def test_process_runs_code_in_a_process_of_its_own_each_time():
-    workers = Workers("process")
+async def test_even_without_a_wall_code_runs_in_a_process_of_its_own_each_time():
+    workers = Workers("none")
     pids = {(await rollout(workers, OWN_CODE)).claims["pid"] for _ in range(3)}
     workers.close()
     assert len(pids) == 3
@@ -65,7 +76,7 @@ async def test_process_runs_code_in_a_process_of_its_own_each_time():
 
 
 async def test_a_killed_zygote_is_replaced():
-    workers = Workers("process")
+    workers = Workers(WALL)
     await rollout(workers, OWN_CODE)
     os.kill(workers._zygote.pid, signal.SIGKILL)
     workers._zygote.wait()
@@ -74,15 +85,15 @@ async def test_a_killed_zygote_is_replaced():
 
 
 async def test_where_no_worker_can_be_had_the_harness_is_not_to_blame(monkeypatch):
-    monkeypatch.setattr(sys, "executable", "/bin/false")
-    workers = Workers("process")
+    monkeypatch.setattr(view, "python", lambda: "/bin/false")
+    workers = Workers(WALL)
     record = await rollout(workers, OWN_CODE)
     workers.close()
     assert (record.outcome, record.stop_reason) == (Outcome.INFRA_ERROR, StopReason.ERROR)
 
 
 async def test_a_rollout_cut_off_while_its_worker_is_made_leaves_the_next_one_alone():
-    workers = Workers("process")
+    workers = Workers(WALL)
     hurried = OWN_CODE.set_slot("limits.wall_s", 0.001)
     assert hurried.slots == Slots(limits=Limits(wall_s=0.001))
     records = await asyncio.gather(*(rollout(workers, h) for h in (hurried, OWN_CODE) * 5))

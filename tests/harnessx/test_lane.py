@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from runner_world import harness, lines
+from worker_drive import WALL
 
 from harnessx.errors import Outcome, StopReason
 from harnessx.messages import Conversation, Message, ModelResponse
@@ -49,7 +50,7 @@ class Lane:
         rooms = {"_target_": "runner_world.Rooms", "log": str(log), **benchmark}
         clerk = {"_target_": "runner_world.Clerk", "log": str(log)}
         model = {"roles": {"main": clerk}, "fallback": {}, "sampling": {}}
-        self.tell(t="init", benchmark=rooms, model=model, isolation="process", seed=0, persist=True, window_s=None)
+        self.tell(t="init", benchmark=rooms, model=model, isolation=WALL, seed=0, persist=True, window_s=None)
 
     def job(self, ident: int, **options: object) -> None:
         one = harness()

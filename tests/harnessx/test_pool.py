@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import time
 from dataclasses import replace
@@ -186,15 +187,41 @@ async def test_deaths_between_which_work_is_done_do_not_add_up(log):
             assert result.passed
 
 
-async def test_a_killed_lane_leaves_no_orphan_not_even_a_spinning_one(log, tmp_path):
-    body = f"import os; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\nwhile True: pass\nyield event"
+def below(lane: int) -> list[Path]:
+    """The entries in /proc of the worker processes of a lane: they name its folder."""
+    children = Path(f"/proc/{lane}/task/{lane}/children").read_text().split()
+    named = re.search(rb"/[^\0\"]*harnessx-worker-[^\0\"/]*", Path(f"/proc/{children[0]}/cmdline").read_bytes())
+    return [p.parent for p in Path("/proc").glob("[0-9]*/cmdline") if named and named[0] in reading(p)]
+
+
+def reading(path: Path) -> bytes:
+    """What a file holds; nothing where it is gone."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+async def test_a_killed_lane_leaves_no_orphan_not_even_a_spinning_one(log):
+    body = "while True: pass\nyield event"
     async with Pool(config(log)) as pool:
         running = asyncio.ensure_future(pool.run(jobs(1, own_code(body, Hook.TASK_START))))
-        await until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
-        spinning = int((tmp_path / "pid").read_text())
-        os.kill(pool._lanes[0]._process.pid, signal.SIGKILL)
-        await until(lambda: not Path(f"/proc/{spinning}").exists())
+        await until(lambda: pool._lanes and pool._lanes[0]._process)
+        lane = pool._lanes[0]._process.pid
+        await until(lambda: reading(Path(f"/proc/{lane}/task/{lane}/children")) and spinning(below(lane)))
+        left = below(lane)
+        os.kill(lane, signal.SIGKILL)
+        await until(lambda: not any(p.exists() for p in left))
         running.cancel()
+
+
+def spinning(processes: list[Path]) -> bool:
+    """Whether one of them has used a fifth of a second of CPU in a session of its own, as a rollout does."""
+    for process in processes:
+        fields = reading(process / "stat").rpartition(b")")[2].split()
+        if fields and fields[3] == process.name.encode() and int(fields[11]) >= 20:
+            return True
+    return False
 
 
 async def test_a_closed_pool_leaves_no_process(log):
@@ -218,16 +245,48 @@ async def test_a_crashing_harness_is_a_result_and_the_others_are_not_touched(log
     assert len(shelf.rollouts) == 2
 
 
-async def test_what_the_world_broke_is_tried_again_then_missing_and_not_stored(log, shelf):
+async def test_what_the_world_broke_is_tried_again_then_missing_and_asked_for_the_next_time(log, shelf):
     async with Pool(config(log, model={"broken": "s-1"}), shelf) as pool:
         results = await pool.run(jobs(3))
         assert [arms[0].missing for arms in results] == [False, True, False]
         assert results[1][0].outcome is Outcome.INFRA_ERROR
         assert "the provider is down" in results[1][0].error
         assert asked(log).count("model s-1 0 0") == 3
-        assert len(shelf.rollouts) == 2
         await pool.run(jobs(3))
     assert asked(log).count("model s-1 0 0") == 6
+
+
+@pytest.fixture
+def outage(tmp_path):
+    """While this file is there, one provider is down."""
+    file = tmp_path / "outage"
+    file.touch()
+    return file
+
+
+async def test_a_run_taken_up_again_misses_what_it_missed_where_it_missed_it(log, shelf, outage):
+    """The provider is back, and still the second sitting decides by the results of the first."""
+    settings = config(log, model={"broken": "s-1", "outage": str(outage)})
+    async with Pool(settings, shelf) as pool:
+        first = await pool.run(jobs(3))
+    outage.unlink()
+    for _ in range(2):
+        async with Pool(settings, shelf) as pool:
+            assert await pool.run(jobs(3)) == first
+            ((healed,),) = await pool.run(jobs(3)[1:2])
+            assert healed.passed
+    assert asked(log).count("model s-1 0 0") == 3 + 1
+
+
+async def test_what_is_forgotten_is_run_anew_and_what_could_be_run_is_not(log, shelf, outage):
+    settings = config(log, model={"broken": "s-1", "outage": str(outage)})
+    async with Pool(settings, shelf) as pool:
+        await pool.run(jobs(3))
+        pool.forget(jobs(3))
+    outage.unlink()
+    async with Pool(settings, shelf) as pool:
+        assert all(arms[0].passed for arms in await pool.run(jobs(3)))
+    assert asked(log).count("model s-0 0 0") == 1
 
 
 async def test_a_world_that_cannot_be_made_is_missing_and_ends_nothing(log):
@@ -237,14 +296,14 @@ async def test_a_world_that_cannot_be_made_is_missing_and_ends_nothing(log):
     assert "no room left" in result.error
 
 
-async def test_a_rollout_out_of_time_is_missing_and_not_stored(log, shelf):
+async def test_a_rollout_out_of_time_is_missing_and_no_result_of_the_harness(log, shelf):
     hurried = harness().set_slot("limits.wall_s", 0.05)
     async with Pool(config(log, model={"delay": 0.5}), shelf) as pool:
         ((result,),) = await pool.run(jobs(1, hurried))
     assert (result.outcome, result.stop_reason) == (Outcome.INFRA_ERROR, StopReason.WALL_LIMIT)
     assert (result.missing, result.passed, result.reward) == (True, False, 0.0)
     assert result.error == "the wall-time limit was reached"
-    assert shelf.rollouts == {}
+    assert result.key not in shelf.rollouts
 
 
 async def test_what_confirms_is_stored_missing_too_and_not_tried_again(log, shelf):

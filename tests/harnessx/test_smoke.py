@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-import sys
+import tempfile
 
 import pytest
 from loop_drive import harness
+from worker_drive import WALL
 
 from harnessx.hooks import Hook
+from harnessx.sandbox import backend
+from harnessx.sandbox.scratch import furnish
+from harnessx.sandbox.view import environment
 
 REMINDER = harness("yield event.remind('be kind')", Hook.BEFORE_MODEL)
 TEST = """
@@ -30,8 +35,12 @@ def test_it_is_bound(build):
 def smoke(harness, **tests: str) -> dict:
     """The answer of a smoke process, like the gate's."""
     order = json.dumps({"harness": harness.to_json(), "tests": tests})
-    command = [sys.executable, "-I", "-B", "-m", "harnessx.runner.smoke"]
-    done = subprocess.run(command, input=order.encode(), capture_output=True, env={}, timeout=30, check=True)
+    with tempfile.TemporaryDirectory() as folder:
+        command = backend(WALL).command("harnessx.runner.smoke", (), os.path.realpath(folder))
+        home, told = furnish(os.path.realpath(folder)), order.encode()
+        done = subprocess.run(
+            command, input=told, capture_output=True, env=environment(), cwd=home, timeout=30, check=True
+        )
     return json.loads(done.stdout)
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from loop_drive import World
-from worker_drive import code, hostile, rollout
+from worker_drive import WALL, code, hostile, rollout
 
 from harnessx.errors import Failure, LimitReached, ModelFailure, Outcome, Source, StopReason, ToolError
 from harnessx.harness import HarnessConfig
@@ -144,7 +144,7 @@ async def test_nothing_is_read_after_a_broken_frame():
 
 @pytest.mark.parametrize(("version", "served"), [(VERSION, True), (VERSION + 1, False)])
 async def test_only_a_host_of_the_same_version_is_served(version, served):
-    workers = Workers("process")
+    workers = Workers(WALL)
     sock, _, _ = await workers._fork(HarnessConfig([]))
     sock.setblocking(True)
     sock.settimeout(5)
@@ -205,7 +205,7 @@ ATTACKS = {
 
 @pytest.fixture(scope="module")
 def workers():
-    crew = Workers("process", stall_s=60)
+    crew = Workers(WALL, stall_s=60)
     yield crew
     crew.close()
 

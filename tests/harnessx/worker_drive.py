@@ -12,9 +12,12 @@ from harnessx.model_config import ModelConfig, Models
 from harnessx.models.scripted import Scripted
 from harnessx.runner.isolation import Workers
 from harnessx.runner.rollout import Rollout, run_rollout
+from harnessx.sandbox import BACKENDS
 from harnessx.tasks import Task
 from harnessx.trajectory import Trajectory
 
+WALL = next(b.name for b in BACKENDS if b.name in ("landlock", "none") and not b.missing())
+"""What workers of the tests run behind: what a machine has without installing anything."""
 _TAKE_OVER = """
 import gc, json, os
 port = next(o for o in gc.get_objects() if type(o).__name__ == "WirePort")
