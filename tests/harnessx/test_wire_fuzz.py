@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -125,7 +126,7 @@ def hashed(reader: RequestReader, frame: dict[str, Any]) -> None:
 
 async def supervised(rng: random.Random) -> None:
     """The host's end of a worker that sends the stream and hangs up: an ending or a failure, at once."""
-    supervisor = _Supervisor(host(), 0, 5.0)
+    supervisor = _Supervisor(host(), 0, Path(), 5.0)  # never run: it has no process
     closed: list[str] = []
 
     def on_close(reason: str) -> None:
@@ -142,9 +143,7 @@ async def supervised(rng: random.Random) -> None:
     await asyncio.sleep(0)
     for task in list(supervisor._serving):
         await asyncio.wait([task], timeout=5)
-    supervisor._relax()
     channel.connection_lost(None)
-    supervisor._relax()
     assert supervisor._ending.done()
     assert len(closed) == 1
     error = supervisor._ending.exception()
