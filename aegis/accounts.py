@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from aegis.evaluator import EVOLVE, SEALED, Evaluation
 from aegis.gate.cost import CostMatched
-from aegis.gate.gate import Ruling
+from aegis.gate.ruling import Ruling
 from aegis.record import FrontierPoint, HarnessCost, Milestone
 from aegis.round import Round
 from aegis.statistics import ByTask, Interval, unpaired_difference

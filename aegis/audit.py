@@ -44,6 +44,7 @@ class AuditTrail:
 
     def add(self, line: str) -> None:
         """The next call of the run: replay it if it is recorded, else append it."""
+        line = line.encode(errors="backslashreplace").decode()  # JSON's own escape for what no encoding holds
         if self._calls < len(self._recorded):
             recorded = self._recorded[self._calls].decode()
             if recorded != line:

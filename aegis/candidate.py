@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from aegis.manifest import Manifest
 from harnessx.algebra import Edit
+from harnessx.errors import UserError
 from harnessx.harness import HarnessConfig
 
 
@@ -17,6 +18,20 @@ class Proposal:
     edit: Edit
     manifest: Manifest
     smoke: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, data: object) -> Proposal:
+        """A proposal as a meta-agent writes it: ``{edit: […], manifest: {…}, smoke: {path: source}}``.
+
+        Raises:
+            UserError: it is none; the message says what is wrong with which part.
+        """
+        if not isinstance(data, Mapping) or not {"edit", "manifest"} <= set(data) <= {"edit", "manifest", "smoke"}:
+            raise UserError("a proposal is an object with edit, manifest and, for new code, smoke")
+        smoke = data.get("smoke", {})
+        if not isinstance(smoke, Mapping) or not all(isinstance(t, str) for pair in smoke.items() for t in pair):
+            raise UserError("smoke maps the paths of new code to the sources of their tests")
+        return cls(Edit.from_json(data["edit"]), Manifest.from_json(data["manifest"]), dict(smoke))
 
 
 @dataclass(frozen=True, slots=True)

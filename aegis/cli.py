@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from harnessx.errors import UserError
+from harnessx.redaction import redact
 
 CONFIGS = str(Path(__file__).parents[1] / "configs")
 OPTIONS = frozenset(
@@ -27,7 +28,7 @@ VALUED = frozenset("-c --cfg -p --package -i --info --experimental-rerun".split(
 
 def fail(message: str) -> NoReturn:
     """Say what is wrong in one line, and exit with code 2."""
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(redact(f"error: {' '.join(message.split())}"), file=sys.stderr)
     sys.exit(2)
 
 
@@ -53,6 +54,9 @@ def hydra_main(name: str, job: Callable[[dict[str, Any]], float | None]) -> None
         except UserError as error:
             fail(str(error))
 
+    for argument in sys.argv[1:]:
+        if redact(argument) != argument:  # before Hydra, which writes arguments down
+            fail(f"{argument} holds what looks like a key or password: put it into the provider's environment variable")
     sys.argv[1:] = _options_first([part for argument in sys.argv[1:] for part in _expand(argument)])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it would print, and it is said here
     try:

@@ -17,11 +17,12 @@ def evaluate(config: dict[str, Any]) -> float | None:
     import asyncio
 
     from aegis.evaluator import SPLITS
-    from aegis.settings import one_of, whole
+    from aegis.settings import no_secrets, one_of, whole
     from aegis.statistics import paired_difference
     from aegis.views import notation
     from harnessx.errors import UserError
 
+    no_secrets(config)
     names = config["harness"] if isinstance(config["harness"], list) else [config["harness"]]
     if not 1 <= len(names) <= 2:
         raise UserError(f"harness takes one or two harnesses, not {len(names)}")
@@ -65,12 +66,15 @@ def evaluate(config: dict[str, Any]) -> float | None:
 
 async def _measure(config: dict[str, Any], names: list[str | None]) -> tuple[list[Evaluation], Meter]:
     from aegis.evaluator import Evaluator
+    from aegis.gate.permitted import check_permitted
     from aegis.settings import load_system, pool_config
     from harnessx.errors import UserError
     from harnessx.runner.pool import Pool
 
     pool = Pool(pool_config(config))
     systems = [load_system(name, pool.benchmark, pool.isolation) for name in names]
+    for system in systems:
+        check_permitted(system, pool)
     split = config["split"]
     limit = config["limit"] if config["limit"] is not None else config["benchmark"]["splits"][split]
     tasks = {split: pool.benchmark.tasks(split, limit)}

@@ -12,8 +12,8 @@ from aegis import phrases
 from aegis.accounts import budget_points, generation_point
 from aegis.candidate import Proposal
 from aegis.evaluator import EVOLVE, Evaluation, Evaluator
-from aegis.gate.gate import Ruling
 from aegis.gate.routes import RouteRuling
+from aegis.gate.ruling import Ruling
 from aegis.history import History, Tried
 from aegis.record import (
     Bucket,
@@ -213,6 +213,7 @@ class Journal:
             flagged=ruling.flagged,
             costs=ruling.screening.costs if ruling.screening is not None else None,
             wider=ruling.wider,
+            approval=ruling.approval,
         )
         seen = ruling.screening
         net, attempts = (seen.net, seen.attempts) if seen is not None else (None, 0)

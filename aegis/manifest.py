@@ -8,6 +8,7 @@ from typing import Any
 
 from aegis.record import Bucket, Prediction
 from harnessx.errors import UserError
+from harnessx.messages import canonical_json
 
 SIGNATURES = ("processor_invocation", "tool_call", "prompt_feature")
 ACTIONS = ("add", "modify", "remove")
@@ -95,14 +96,15 @@ class Manifest:
             manifest = cls(
                 **{
                     **data,
-                    "bucket": tuple(Bucket(b) for b in data["bucket"]),
-                    "capability_evidence": tuple(_evidence(e) for e in data["capability_evidence"]),
-                    "file_changes": tuple(FileChange(**c) for c in data["file_changes"]),
+                    "bucket": tuple(Bucket(b) for b in _listed(data["bucket"])),
+                    "capability_evidence": tuple(_evidence(e) for e in _listed(data["capability_evidence"])),
+                    "file_changes": tuple(FileChange(**c) for c in _listed(data["file_changes"])),
                     "predicted_impact": _prediction(data["predicted_impact"]),
                     "attribution_signature": Signature(**data["attribution_signature"]),
                 }
             )
-        except (TypeError, ValueError, KeyError) as error:
+            canonical_json(manifest.to_json())
+        except (AttributeError, TypeError, ValueError, KeyError) as error:
             raise ManifestInvalid([f"malformed manifest: {error}"]) from error
         problems = manifest.problems()
         if problems:
@@ -111,11 +113,14 @@ class Manifest:
 
     def problems(self) -> list[str]:
         """What keeps the manifest from being complete; empty when it is."""
+        found = self._ill_typed()
+        if found:
+            return found
         found = [
             f"{name} is empty"
             for name in ("candidate_id", "title", "failure_evidence", "root_cause", "targeted_fix",
                          "risk_argument")
-            if not isinstance(getattr(self, name), str) or not getattr(self, name).strip()
+            if not getattr(self, name).strip()
         ]  # fmt: skip
         if not self.bucket:
             found.append(f"bucket is empty; valid: {', '.join(Bucket)}")
@@ -131,6 +136,22 @@ class Manifest:
         impact = self.predicted_impact
         if not impact.unlock and not impact.stabilize:
             found.append("predicted_impact names no task that will unlock or stabilize")
+        return found
+
+    def _ill_typed(self) -> list[str]:
+        """Fields that hold something else than the text they should; nothing else can be said of them."""
+        impact, signature = self.predicted_impact, self.attribution_signature
+        texts: dict[str, Sequence[object]] = {
+            name: (getattr(self, name),) for name in ("candidate_id", "title", "failure_evidence", "root_cause",
+                                                      "targeted_fix", "risk_argument", "overlap", "lever")
+        }  # fmt: skip
+        texts["capability_evidence"] = [t for e in self.capability_evidence for t in (e.type, e.claim, *e.observed)]
+        texts["file_changes"] = [t for c in self.file_changes for t in (c.path, c.action, c.summary)]
+        texts["predicted_impact"] = [*impact.unlock, *impact.stabilize, *impact.at_risk]
+        texts["attribution_signature"] = [signature.type, signature.name]
+        found = [f"{name} must be text" for name, values in texts.items() if not all(map(_is_text, values))]
+        if type(signature.expected_min_calls) is not int:
+            found.append("attribution_signature.expected_min_calls must be a whole number")
         return found
 
     def anchors(self) -> tuple[str, ...]:
@@ -166,9 +187,19 @@ class Manifest:
         return "\n".join(lines) + "\n"
 
 
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and (value.isascii() or value == value.encode(errors="replace").decode())
+
+
+def _listed(values: object) -> tuple[Any, ...]:
+    if not isinstance(values, list | tuple):
+        raise TypeError(f"a list is expected, not {type(values).__name__}")
+    return tuple(values)
+
+
 def _evidence(data: Mapping[str, Any]) -> Evidence:
-    return Evidence(data["type"], data["claim"], tuple(data.get("observed", ())))
+    return Evidence(data["type"], data["claim"], _listed(data.get("observed", ())))
 
 
 def _prediction(data: Mapping[str, Any]) -> Prediction:
-    return Prediction(**{name: tuple(tasks) for name, tasks in data.items()})
+    return Prediction(**{name: _listed(tasks) for name, tasks in data.items()})

@@ -12,8 +12,9 @@ def verdict(record: CandidateRecord) -> str:
     """A candidate and what became of it."""
     buckets = "+".join(record.bucket)
     verdict = f"{record.verdict}, flagged as cheating" if record.flagged else record.verdict
-    said = f"{record.id} [{buckets}] {record.title}: **{verdict}** by {record.check}: {record.reason}"
-    return said + _figures(record)
+    said = f"{record.id} [{buckets}] {' '.join(record.title.split())}: **{verdict}** by {record.check}: {record.reason}"
+    asked = f"; {record.approval}" if record.approval and record.approval not in record.reason else ""
+    return said + asked + _figures(record)
 
 
 def route(record: RouteRecord) -> str:

@@ -157,6 +157,8 @@ class CandidateRecord(Record):
     """Accuracy and cost on the screened attempts of the evolve split."""
     wider: tuple[str, ...] = field(default=(), metadata=LATER)
     """The budgets that it widens beyond what is matched, whether or not that was allowed."""
+    approval: str = field(default="", metadata=LATER)
+    """What a person said of it, where one was asked."""
 
 
 @dataclass(frozen=True)

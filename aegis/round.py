@@ -19,8 +19,9 @@ from aegis.candidate import Candidate
 from aegis.evaluator import EVOLVE, Evaluation, Evaluator
 from aegis.gate.canary import Canary, CanaryReport
 from aegis.gate.drift import DriftReport, DriftWatch, confirmed
-from aegis.gate.gate import Gate, GateReport
+from aegis.gate.gate import Gate
 from aegis.gate.routes import RouteRuling
+from aegis.gate.ruling import GateReport
 from aegis.history import History
 from aegis.meta.base import Brief, MetaAgent
 from aegis.routing import System

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from aegis import phrases
 from aegis.allowance import Allowance
+from aegis.approvals import Desk
 from aegis.calibration import calibrate, check_power
 from aegis.estimate import confirm, estimate
 from aegis.evaluator import CANARY, EVOLVE, SEALED, VALIDATION, Evaluator
@@ -20,6 +21,7 @@ from aegis.gate.canary import Canary
 from aegis.gate.confirmation import Confirmation, Draws
 from aegis.gate.drift import DriftConfig, DriftWatch
 from aegis.gate.gate import Gate
+from aegis.gate.permitted import Consent
 from aegis.history import History
 from aegis.journal import Journal
 from aegis.meta.base import MetaAgent
@@ -35,7 +37,7 @@ from aegis.views.progress import Progress
 from aegis.watch import Watch
 from harnessx.errors import BudgetSpent, UserError
 from harnessx.harness import HarnessConfig
-from harnessx.runner.pool import Pool
+from harnessx.runner.pool import Drained, Pool
 from harnessx.runner.purse import Purse
 from harnessx.tasks import Benchmark, HasCanaries, Task
 
@@ -81,7 +83,9 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
                     evaluator.allowance.waived = number <= done.rounds
                     watch.stage(number, name)
 
-                engine = _engine(settings, evaluator, pool.benchmark, meta, history, baseline, on_stage)
+                consent = _consent(settings, store, pool, progress)
+                await consent.settle(baseline)
+                engine = _engine(settings, evaluator, pool.benchmark, meta, history, baseline, on_stage, consent)
                 result = await _evolved(settings, engine, strategy, journal, baseline, done, watch)
                 on_stage(len(journal.rounds), "final evaluation")
                 evaluator.allowance.waived = (folder / "data/sealed.json").exists()
@@ -170,12 +174,13 @@ def _engine(
     history: History,
     baseline: HarnessConfig,
     on_stage: Callable[[int, str], None],
+    consent: Consent,
 ) -> Engine:
     draws = Draws(evaluator.tasks[VALIDATION], settings.seed)
     return Engine(
         evaluator,
         meta,
-        Gate(settings.gate, evaluator, _confirmation(settings, evaluator, draws), benchmark),
+        Gate(settings.gate, evaluator, _confirmation(settings, evaluator, draws), benchmark, consent),
         history,
         settings.attempts,
         settings.candidates,
@@ -185,6 +190,17 @@ def _engine(
         drift=_drift(settings, evaluator, draws, baseline),
         canary=_canary(settings, evaluator, draws),
     )
+
+
+def _consent(settings: Settings, store: RunStore, pool: Pool, progress: Progress) -> Consent:
+    """The user's rule, the benchmark's tools, and the desk; Ctrl-C ends waiting for an answer."""
+
+    def check() -> None:
+        if pool.draining:
+            raise Drained("stopped on request")
+
+    desk = Desk(settings.gate.approval, store, progress.note, check)
+    return Consent(desk, settings.pool.permissions, pool.benchmark.tools, pool.approved.update)
 
 
 def _drift(settings: Settings, evaluator: Evaluator, draws: Draws, baseline: HarnessConfig) -> DriftWatch | None:

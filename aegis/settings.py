@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import itertools
+import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +21,8 @@ from harnessx.errors import HarnessInvalid, UserError
 from harnessx.harness import HarnessConfig
 from harnessx.model_config import ModelConfig, check_reference
 from harnessx.models.patience import Patience
+from harnessx.permissions import Permissions
+from harnessx.redaction import SHORTEST, redact
 from harnessx.runner.pool import PoolConfig
 from harnessx.runner.purse import ACCOUNTS, Cap
 from harnessx.sandbox.base import INSTALL
@@ -29,7 +33,7 @@ S = TypeVar("S")
 
 SECTIONS = frozenset(
     """seed harness rounds patience candidates attempts sealed_attempts actionability
-    budget provider run benchmark task_model meta gate strategy runner tracking""".split()
+    budget permissions provider run benchmark task_model meta gate strategy runner tracking""".split()
 )
 PARTS = (
     *(f"benchmark.{name}" for name in ("name", "_target_", "splits", *(f"splits.{split}" for split in SPLITS))),
@@ -38,6 +42,7 @@ PARTS = (
     "gate.decisions",
 )
 """Settings that every run reads one by one."""
+_KEY_NAME = re.compile(r"(?:api_?key|secret|passw(?:or)?d|(?:access|auth|api)_?token)$", re.IGNORECASE)
 CHANGEABLE = ("rounds", "patience", "budget", "provider", "tracking", "run")
 """Settings outside a run's identity, with ``runner.lanes`` and ``runner.concurrency``."""
 
@@ -68,6 +73,7 @@ class Settings:
         Raises:
             UserError: a setting is missing, unknown or out of range.
         """
+        no_secrets(config)
         unknown = sorted(config.keys() - SECTIONS)
         if unknown:
             raise UserError(f"no setting is called {unknown[0]}; valid: {', '.join(sorted(SECTIONS))}")
@@ -164,6 +170,25 @@ def _present(config: Mapping[str, Any], path: str) -> None:
         value = value[key]
 
 
+def no_secrets(config: object, where: str = "") -> None:
+    """Refuse a config that holds a key: it is written down, hashed and tracked, and a key may be none of that.
+
+    Raises:
+        UserError: names the setting, not its value.
+    """
+    if isinstance(config, Mapping):
+        for key, value in config.items():
+            no_secrets(value, f"{where}.{key}" if where else str(key))
+    elif isinstance(config, Sequence) and not isinstance(config, str):
+        for value in config:
+            no_secrets(value, where)
+    elif isinstance(config, str):
+        named = _KEY_NAME.search(where) and len(config) >= SHORTEST and not config.startswith("os.environ/")
+        if named or redact(config) != config:
+            raise UserError(f"{redact(where)} holds what looks like a key or password, and settings are written down: "
+                            "put it into the provider's environment variable and leave it out here")  # fmt: skip
+
+
 def check_gate(gate: GateConfig, decisions: object) -> None:
     """Refuse a gate with a setting out of range.
 
@@ -184,7 +209,7 @@ def check_gate(gate: GateConfig, decisions: object) -> None:
         number(f"gate.{name}", getattr(gate, name), "above 0", lambda x: x > 0)
     one_of("gate.rule", gate.rule, ("paired", "seesaw"))
     one_of("gate.ledger", gate.ledger, ("spending", "elond"))
-    one_of("gate.approval", gate.approval, ("auto", "deny"))
+    one_of("gate.approval", gate.approval, ("auto", "deny", "ask"))
     one_of("gate.risk_threshold", gate.risk_threshold, tuple(r.name.lower() for r in Risk))
     for name in ("allow_budget", "bundle"):
         one_of(f"gate.{name}", getattr(gate, name), (True, False))
@@ -273,7 +298,21 @@ def pool_config(config: Mapping[str, Any]) -> PoolConfig:
         persist=runner["persist"],
         window_s=runner["window_s"],
         patience=Patience(patience.timeout_s, patience.patience_s),
+        permissions=permissions(config["permissions"]),
     )
+
+
+def permissions(section: Mapping[str, Any]) -> Permissions:
+    """The user's rule.
+
+    Raises:
+        UserError: an effect or a word that does not exist, or an effect that is left out.
+    """
+    section_of(Permissions, "permissions", section)
+    try:
+        return Permissions.from_json(section)
+    except ValueError as error:
+        raise UserError(f"permissions.{error}") from error
 
 
 def load_harness(name: str | None, benchmark: Benchmark, isolation: str = "none") -> HarnessConfig:
@@ -286,6 +325,9 @@ def load_harness(name: str | None, benchmark: Benchmark, isolation: str = "none"
             own, which ``isolation`` does not run.
     """
     harness = _find_harness(name, benchmark)
+    text = json.dumps(harness.to_json(), ensure_ascii=False)
+    if redact(text) != text:
+        raise UserError(f"harness={name} holds what looks like a key or password, and a harness is written down")
     for spec in (*harness.processors, *harness.slots.tools.add):
         if not spec.is_asset:
             try:

@@ -5,6 +5,8 @@ environment results, meta-agent answers) is in ``run.db``, SQLite in WAL mode; w
 (journal, decisions, audit trail) is in plain files. Every write is atomic: after a kill at any moment
 the folder holds each write whole or not at all, and a resumed run replays to where it was.
 
+Nothing is written that looks like a secret: every text passes `harnessx.redaction` here, whoever wrote it.
+
 Durability: a killed process loses nothing that a call returned from. A power cut may lose the last
 commits of ``run.db`` (synchronous=NORMAL; they are redone) but never an artifact or an audit line.
 """
@@ -27,6 +29,7 @@ from aegis.lock import RunLock
 from harnessx.errors import UserError
 from harnessx.messages import canonical_json
 from harnessx.models.spend import Spend
+from harnessx.redaction import redact
 from harnessx.runner.cassette import Entry
 
 FORMAT = 1
@@ -168,8 +171,8 @@ class RunStore(RunReader):
 
     def put_rollout(self, key: str, body: str, trajectory: str | None = None) -> None:
         """Store a finished rollout; its trajectory, where one is given, is kept compressed."""
-        packed = None if trajectory is None else zlib.compress(trajectory.encode(), 1)
-        self._write((_PUT_ROLLOUT, [(key, body, packed)]))
+        packed = None if trajectory is None else zlib.compress(redact(trajectory).encode(), 1)
+        self._write((_PUT_ROLLOUT, [(key, redact(body), packed)]))
 
     def forget(self, keys: Sequence[str], scope: str) -> None:
         """Drop rollouts, and what was recorded in a scope: a pair that has to be started anew."""
@@ -178,12 +181,12 @@ class RunStore(RunReader):
 
     def put_recordings(self, scopes: Mapping[str, Iterable[Entry]]) -> None:
         """Record responses and environment results (scope -> entries), in one commit."""
-        rows = [(scope, e.key, e.origin, e.body) for scope, entries in scopes.items() for e in entries]
+        rows = [(scope, e.key, e.origin, redact(e.body)) for scope, entries in scopes.items() for e in entries]
         self._write((_PUT_RECORDING, rows))
 
     def put_memo(self, key: str, body: str) -> None:
-        """Record a meta-agent's answer."""
-        self._write((_PUT_MEMO, [(key, body)]))
+        """Record a meta-agent's answer. What counts from then on is what `memo` returns."""
+        self._write((_PUT_MEMO, [(key, redact(body))]))
 
     def put_paid(self, account: str, spend: Spend) -> None:
         """Add a payment, which no resumed run makes again."""
@@ -203,8 +206,8 @@ class RunStore(RunReader):
         scratch = self.path / ".writing"
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with open(scratch, "w", encoding="utf-8", newline="") as file:
-                file.write(text)
+            with open(scratch, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+                file.write(redact(text))
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(scratch, target)
@@ -221,7 +224,7 @@ class RunStore(RunReader):
         Raises:
             UserError: the entry is not the one recorded at this place.
         """
-        self._trail.add(canonical_json(entry))
+        self._trail.add(redact(canonical_json(entry)))
 
     def close(self) -> None:
         """Release the database, then the folder. Idempotent."""
@@ -274,14 +277,15 @@ def _unreadable(file: Path, error: sqlite3.Error) -> UserError:
 
 def _claim(path: Path, db: sqlite3.Connection, identity: Mapping[str, object], resume: bool) -> None:
     """Write the identity of a new run, or check the one that is there."""
+    clean = redact(canonical_json(identity))
     row = db.execute("SELECT body FROM identity").fetchone()
     if row is None:  # new, or killed before its identity was stored: nothing was paid for yet
         with db:
-            db.execute("INSERT INTO identity VALUES (1, ?)", (canonical_json(identity),))
+            db.execute("INSERT INTO identity VALUES (1, ?)", (clean,))
         return
     if not resume:
         raise UserError(f"{path} already holds a run: set run.resume=true to go on, or another run.dir")
-    refuse_another(path, json.loads(row[0]), identity)
+    refuse_another(path, json.loads(row[0]), json.loads(clean))
 
 
 def refuse_another(path: Path, recorded: Mapping[str, object], identity: Mapping[str, object]) -> None:

@@ -128,9 +128,17 @@ class Edit:
             if "processor" in fields:
                 fields["processor"] = Spec.from_json(fields["processor"])
             try:
-                operations.append(kind(**fields))
+                operation = kind(**fields)
             except TypeError as error:
                 raise HarnessInvalid(f"operation {row['op']!r}: {error}") from error
+            for name in ("reference", "name", "path"):
+                if not isinstance(getattr(operation, name, ""), str):
+                    raise HarnessInvalid(f"operation {row['op']!r}: {name} must be text")
+            if not isinstance(getattr(operation, "text", None), str | None):
+                raise HarnessInvalid(f"operation {row['op']!r}: text must be text, or null to delete")
+            if type(getattr(operation, "index", None)) not in (int, type(None)):
+                raise HarnessInvalid(f"operation {row['op']!r}: index must be a whole number or null")
+            operations.append(operation)
         return cls(tuple(operations))
 
     def __len__(self) -> int:
@@ -155,7 +163,8 @@ class _Draft:
                 del self.specs[self.find(reference)]
             case SetParam(reference, name, value):
                 place = self.find(reference)
-                self.specs[place] = self.specs[place].with_params(**{name: value})
+                spec = self.specs[place]
+                self.specs[place] = Spec(spec.target, {**spec.params, name: value})
             case SetSlot(path, value):
                 self.slots = _with_slot(self.slots, path, value)
             case SetAsset(path, None):
@@ -318,7 +327,7 @@ def _leaves(slots: Slots) -> dict[str, Any]:
     """The slot values that differ from the default, by path."""
     leaves: dict[str, Any] = {}
     for name, value in slots.to_json().items():
-        if name in ("tools", "limits"):
+        if name in ("tools", "limits", "permissions"):
             leaves.update({f"{name}.{key}": inner for key, inner in value.items()})
         else:
             leaves[name] = value
@@ -336,6 +345,8 @@ def _with_slot(slots: Slots, path: str, value: Any) -> Slots:
     node = data
     for key in keys[:-1]:
         node = node.setdefault(key, {})
+        if not isinstance(node, dict):
+            raise HarnessInvalid(f"no slot {path!r}: {key} holds a value")
     if value is None and keys[0] != "limits":
         node.pop(keys[-1], None)
     else:

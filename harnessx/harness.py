@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import dataclasses
 import functools
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -20,119 +19,20 @@ from typing import TYPE_CHECKING, Any
 from harnessx.errors import HarnessInvalid
 from harnessx.hooks import Hook
 from harnessx.messages import canonical_json, digest_of
+from harnessx.permissions import Effect
+from harnessx.slots import Limits, Slots, ToolRegistry, known, section, writable
 from harnessx.spec import Spec, Traits, spec_of, traits_of
 
 if TYPE_CHECKING:
     from harnessx.processor import Processor
 
+__all__ = ["HarnessConfig", "Limits", "Slots", "ToolRegistry"]
+
 FORMAT = 1
 _BREAKS = frozenset("\x85\u2028\u2029")
 """Line breaks of Unicode, which PyYAML writes as they are and reads as spaces."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one rollout may spend; None is unlimited. Wider limits are a budget, not an improvement."""
-
-    steps: int = 50
-    tokens: int | None = None
-    cost_usd: float | None = None
-    wall_s: float | None = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class ToolRegistry:
-    """Which tools the model is offered, and how they are described.
-
-    ``expose`` names the environment's tools to offer (None: all); ``describe`` replaces descriptions
-    by tool name; ``add`` are the harness's own tools, which run where its processors run.
-    """
-
-    expose: tuple[str, ...] | None = None
-    describe: Mapping[str, str] = field(default_factory=dict)
-    add: tuple[Spec, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Slots:
-    """The fixed set of things all processors share (S in the paper).
-
-    ``tracer`` is ``full`` (contents in the trajectory) or ``summary`` (counts only). ``workspace``,
-    ``sandbox`` and ``plugins`` name providers; only the ones listed in `_PROVIDERS` exist.
-    """
-
-    tools: ToolRegistry = field(default_factory=ToolRegistry)
-    limits: Limits = field(default_factory=Limits)
-    tracer: str = "full"
-    workspace: str = "scratch"
-    sandbox: str = "auto"
-    plugins: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Only what differs from the default, so that a canonical form has one spelling."""
-        out: dict[str, Any] = {}
-        limits = {
-            f.name: getattr(self.limits, f.name)
-            for f in dataclasses.fields(Limits)
-            if getattr(self.limits, f.name) != f.default
-        }
-        tools: dict[str, Any] = {}
-        if self.tools.expose is not None:
-            tools["expose"] = list(self.tools.expose)
-        if self.tools.describe:
-            tools["describe"] = dict(sorted(self.tools.describe.items()))
-        if self.tools.add:
-            tools["add"] = [spec.to_json() for spec in self.tools.add]
-        for name, value in (("tools", tools), ("limits", limits), ("plugins", list(self.plugins))):
-            if value:
-                out[name] = value
-        for name in ("tracer", "workspace", "sandbox"):
-            if getattr(self, name) != _DEFAULTS[name]:
-                out[name] = getattr(self, name)
-        return out
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Slots:
-        """Inverse of `to_json`.
-
-        Raises:
-            HarnessInvalid: unknown slot, unknown key, or a provider that does not exist.
-        """
-        _known("slot", data, [f.name for f in dataclasses.fields(cls)])
-        tools, limits = data.get("tools") or {}, data.get("limits") or {}
-        _known("slots.tools key", tools, ["expose", "describe", "add"])
-        _known("slots.limits key", limits, [f.name for f in dataclasses.fields(Limits)])
-        expose = tools.get("expose")
-        return cls(
-            ToolRegistry(
-                None if expose is None else tuple(expose),
-                MappingProxyType(dict(sorted((tools.get("describe") or {}).items()))),
-                tuple(Spec.from_json(s) for s in tools.get("add") or ()),
-            ),
-            Limits(**limits),
-            **{name: data[name] for name in ("tracer", "workspace", "sandbox") if name in data},
-            plugins=tuple(data.get("plugins") or ()),
-        )
-
-    def problems(self) -> list[str]:
-        """Everything that is wrong with the values."""
-        found = []
-        for name, valid in _PROVIDERS.items():
-            if getattr(self, name) not in valid:
-                found.append(f"slots.{name}={getattr(self, name)!r}; valid: {', '.join(valid)}")
-        if self.plugins:
-            found.append(f"slots.plugins={list(self.plugins)}; no plugin is available")
-        for f in dataclasses.fields(Limits):
-            value = getattr(self.limits, f.name)
-            if value is not None and not (isinstance(value, int | float) and value > 0):
-                found.append(f"slots.limits.{f.name}={value!r} must be a positive number")
-        if not isinstance(self.limits.steps, int):
-            found.append(f"slots.limits.steps={self.limits.steps!r} must be an integer")
-        return found
-
-
-_DEFAULTS = {"tracer": "full", "workspace": "scratch", "sandbox": "auto"}
-_PROVIDERS = {"tracer": ("full", "summary"), "workspace": ("scratch",), "sandbox": ("auto",)}
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+"""A name in the path of an asset: a file of that name can be made anywhere."""
 
 
 class HarnessConfig:
@@ -162,7 +62,7 @@ class HarnessConfig:
         assets: Mapping[str, str] | None = None,
     ) -> None:
         self.slots = slots or Slots()
-        self.assets = MappingProxyType(dict(sorted((assets or {}).items())))
+        self.assets = MappingProxyType(dict(sorted((assets or {}).items(), key=lambda item: str(item[0]))))
         self._digest = ""
         specs = [spec_of(p) for p in processors]
         problems = self.slots.problems() + _asset_problems(self.assets)
@@ -198,6 +98,12 @@ class HarnessConfig:
     def has_code(self) -> bool:
         """Whether the harness brings code of its own, which only a worker may run."""
         return any(spec.is_asset for spec in (*self.processors, *self.slots.tools.add))
+
+    @property
+    def own_effects(self) -> dict[str, frozenset[Effect]]:
+        """What its own tools declare to do, by class name."""
+        found = [traits_of(spec, self.assets) for spec in self.slots.tools.add]
+        return {traits.name: traits.effects for traits in found}
 
     def at(self, hook: Hook) -> tuple[Spec, ...]:
         """The processors that serve ``hook``, in order (P of the paper)."""
@@ -260,13 +166,13 @@ class HarnessConfig:
         """
         if not isinstance(data, Mapping):
             raise HarnessInvalid("a harness is a mapping with 'processors' and 'slots'")
-        _known("harness key", data, ["format", "processors", "slots", "assets"])
+        known("harness key", data, ["format", "processors", "slots", "assets"])
         if data.get("format", FORMAT) != FORMAT:
             raise HarnessInvalid(f"harness format {data['format']!r}; this version reads format {FORMAT}")
         processors, slots = data.get("processors") or [], data.get("slots") or {}
         if not isinstance(processors, list) or not isinstance(slots, Mapping):
             raise HarnessInvalid("'processors' is a list and 'slots' a mapping")
-        own = data.get("assets") or {}
+        own = section(data, "assets")
         assets = own if assets is None else assets
         return cls([Spec.from_json(p) for p in processors], Slots.from_json(slots), assets)
 
@@ -289,7 +195,7 @@ class HarnessConfig:
 
         try:
             data = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise HarnessInvalid(f"not YAML: {' '.join(str(error).split())}") from error
         return cls.from_json(data, assets or {})
 
@@ -356,19 +262,15 @@ def _asset_digest(path: str, text: str) -> str:
     return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 
-def _known(what: str, data: Mapping[str, Any], valid: list[str]) -> None:
-    unknown = sorted(set(data) - set(valid))
-    if unknown:
-        raise HarnessInvalid(f"unknown {what} {', '.join(map(repr, unknown))}; valid: {', '.join(valid)}")
-
-
 def _asset_problems(assets: Mapping[str, str]) -> list[str]:
     found = []
     for path, text in assets.items():
-        pure = PurePosixPath(path)
-        if not path.startswith("assets/") or ".." in pure.parts or pure.as_posix() != path:
-            found.append(f"asset path {path!r} must lie under 'assets/'")
-        if not isinstance(text, str):
+        named = isinstance(path, str) and all(map(_PART.fullmatch, path.split("/")))
+        if not named or not path.startswith("assets/"):
+            found.append(f"asset path {path!r} must lie under 'assets/', and be made of letters, digits, '.', '_', '-'")
+        elif any(parent.as_posix() in assets for parent in PurePosixPath(path).parents):
+            found.append(f"asset path {path!r} lies below another asset")
+        if not isinstance(text, str) or not writable(text):
             found.append(f"asset {path!r} must be text")
     return found
 

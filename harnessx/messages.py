@@ -17,6 +17,8 @@ from typing import Any, Literal, TypeAlias, overload
 
 import orjson
 
+from harnessx.permissions import Effect
+
 JSON: TypeAlias = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 
@@ -292,11 +294,17 @@ def _link(previous: bytes, message: Message) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class ToolSchema:
-    """A tool as the model sees it. ``parameters`` is a JSON Schema object."""
+    """A tool as the model sees it. ``parameters`` is a JSON Schema object.
+
+    ``effects`` is what a call of it may do to the world; the model is not told. None means undeclared, and counts
+    as everything: a benchmark that forgets to say so is stopped at its first call with a reason, where any milder
+    guess would let a tool that runs programs pass for one that looks around.
+    """
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}}, hash=False)
+    effects: frozenset[Effect] | None = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """The schema as a JSON object."""

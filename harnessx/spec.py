@@ -11,8 +11,9 @@ import ast
 import dataclasses
 import functools
 import importlib
+import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType, ModuleType
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 from harnessx.errors import HarnessInvalid
 from harnessx.hooks import Hook
 from harnessx.messages import canonical_json
+from harnessx.permissions import Effect
 from harnessx.processor import Dimension, Order
 from harnessx.sandbox.view import PLUGINS
 
@@ -36,6 +38,8 @@ class Traits:
     dimension: Dimension = Dimension.CONTROL
     parameters: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
+    effects: frozenset[Effect] = frozenset()
+    """Of a tool: what it declares to do."""
 
 
 class Spec:
@@ -49,6 +53,9 @@ class Spec:
     def __init__(self, target: str, params: Mapping[str, Any] | None = None) -> None:
         try:
             self._canonical = canonical_json([target, dict(params or {})])
+            self._canonical.encode()
+            if "NaN" in self._canonical or "Infinity" in self._canonical:  # or a text that says so
+                json.dumps(dict(params or {}), allow_nan=False)
         except (TypeError, ValueError) as error:
             raise HarnessInvalid(f"{target}: parameters must be JSON values ({error})") from error
         self.target = target
@@ -169,7 +176,7 @@ def _resolve(target: str) -> Any:
     module_name, _, name = target.rpartition(".")
     try:
         return getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         known = _siblings(module_name)
         raise HarnessInvalid(f"unknown target {target!r}" + (f"; known: {known}" if known else "")) from error
 
@@ -177,7 +184,7 @@ def _resolve(target: str) -> Any:
 def _siblings(module_name: str) -> str:
     try:
         module = importlib.import_module(module_name)
-    except ImportError:
+    except (ImportError, ValueError):
         return ""
     return ", ".join(n for n in getattr(module, "__all__", ()) if isinstance(getattr(module, n, None), type))
 
@@ -188,7 +195,7 @@ def _class_traits(target: str) -> Traits:
     if not dataclasses.is_dataclass(cls):
         raise HarnessInvalid(f"{target} is not a component (a dataclass)")
     fields = [f for f in dataclasses.fields(cls) if f.init]
-    missing = dataclasses.MISSING
+    missing, effects = dataclasses.MISSING, getattr(cls, "effects", None)
     return Traits(
         name=getattr(cls, "__name__", target),
         hooks=tuple(getattr(cls, "hooks", ())),
@@ -198,6 +205,7 @@ def _class_traits(target: str) -> Traits:
         dimension=getattr(cls, "dimension", Dimension.CONTROL),
         parameters=tuple(f.name for f in fields),
         required=tuple(f.name for f in fields if f.default is missing and f.default_factory is missing),
+        effects=effects if isinstance(effects, frozenset) else frozenset(),
     )
 
 
@@ -207,6 +215,8 @@ def _asset_traits(path: str, name: str, source: str) -> Traits:
         tree = ast.parse(source)
     except SyntaxError as error:
         raise HarnessInvalid(f"{path}:{error.lineno}: {error.msg}") from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise HarnessInvalid(f"{path}: it cannot be parsed ({error or type(error).__name__})") from error
     found = next((n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == name), None)
     if found is None:
         classes = [n.name for n in tree.body if isinstance(n, ast.ClassDef)]
@@ -218,26 +228,65 @@ def _asset_traits(path: str, name: str, source: str) -> Traits:
             key = node.targets[0].id
             if key in ("hooks", "group", "order", "after", "dimension"):
                 traits[key] = _literal(node.value, f"{path}:{node.lineno}: {name}.{key}")
+            elif key == "effects":
+                traits[key] = _effects(node.value, f"{path}:{node.lineno}: {name}.{key}")
         elif (
             isinstance(node, ast.AnnAssign)
             and isinstance(node.target, ast.Name)
-            and "ClassVar" not in ast.unparse(node.annotation)
-            and not (node.value is not None and "init=False" in ast.unparse(node.value))
+            and "ClassVar" not in _written(node.annotation)
+            and not (node.value is not None and "init=False" in _written(node.value))
         ):
             parameters.append(node.target.id)
             if node.value is None:
                 required.append(node.target.id)
+    _check_kinds(traits, f"{path}: {name}")
     return Traits(name=name, parameters=tuple(parameters), required=tuple(required), **traits)
 
 
+def _written(node: ast.expr) -> str:
+    """The source of an expression; '' where it is too deep to be one of those looked for."""
+    try:
+        return ast.unparse(node)
+    except RecursionError:
+        return ""
+
+
+def _check_kinds(traits: Mapping[str, Any], where: str) -> None:
+    """Refuse class attributes of another kind than the algebra reads."""
+    kinds: dict[str, tuple[Callable[[Any], bool], str]] = {
+        "hooks": (lambda v: isinstance(v, tuple) and all(isinstance(h, Hook) for h in v), "a tuple of Hook"),
+        "group": (lambda v: v is None or isinstance(v, str), "a text or None"),
+        "order": (lambda v: isinstance(v, Order), "an Order"),
+        "after": (lambda v: isinstance(v, tuple) and all(isinstance(g, str) for g in v), "a tuple of texts"),
+        "dimension": (lambda v: isinstance(v, Dimension), "a Dimension"),
+    }
+    for key, (fits, kind) in kinds.items():
+        if key in traits and not fits(traits[key]):
+            raise HarnessInvalid(f"{where}.{key} must be {kind}")
+
+
+def _effects(node: ast.expr, where: str) -> frozenset[Effect]:
+    """The value of ``frozenset({Effect.X, …})``, or of a set, tuple or list of them."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "frozenset":
+        if not node.args:
+            return frozenset()
+        node = node.args[0]
+    if isinstance(node, ast.Set):
+        node = ast.Tuple(node.elts)
+    found = _literal(node, where)
+    if not isinstance(found, tuple) or not all(isinstance(effect, Effect) for effect in found):
+        raise HarnessInvalid(f"{where} must be a set of Effect.{', Effect.'.join(e.name for e in Effect)}")
+    return frozenset(found)
+
+
 def _literal(node: ast.expr, where: str) -> Any:
-    """The value of a literal, where ``Hook.X``, ``Order.X`` and ``Dimension.X`` count as literals."""
+    """The value of a literal, where ``Hook.X``, ``Order.X``, ``Dimension.X`` and ``Effect.X`` count as literals."""
     if isinstance(node, ast.Tuple | ast.List):
         return tuple(_literal(item, where) for item in node.elts)
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-        enum = {"Hook": Hook, "Order": Order, "Dimension": Dimension}.get(node.value.id)
+        enum = {"Hook": Hook, "Order": Order, "Dimension": Dimension, "Effect": Effect}.get(node.value.id)
         if enum is not None and node.attr in enum.__members__:
             return enum[node.attr]
     raise HarnessInvalid(f"{where} must be a literal, so that a host can read it without running it")

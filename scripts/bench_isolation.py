@@ -38,6 +38,7 @@ from harnessx import HarnessConfig, Limits, ModelConfig, Outcome, Slots, Spec, T
 from harnessx.messages import ModelRequest, ModelResponse, ToolCall, ToolSchema, Usage
 from harnessx.model_config import Models
 from harnessx.models.base import CallContext
+from harnessx.permissions import Effect
 from harnessx.runner.isolation import Workers, resolve_isolation
 from harnessx.runner.rollout import Rollout, inprocess, run_rollout
 from harnessx.sandbox.native import has_namespaces
@@ -45,7 +46,8 @@ from harnessx.tasks import Environment, Score, ToolResult
 from harnessx.trajectory import Trajectory
 
 LIMITS = Slots(limits=Limits(500, None, None, 600.0))
-SCHEMA = ToolSchema("look", "Look at a place.", {"type": "object", "properties": {"place": {"type": "integer"}}})
+PLACE = {"type": "object", "properties": {"place": {"type": "integer"}}}
+SCHEMA = ToolSchema("look", "Look at a place.", PLACE, frozenset({Effect.READ}))
 SOURCE = """
 from dataclasses import dataclass
 from harnessx.hooks import Hook

@@ -43,6 +43,7 @@ from aegis import provenance
 from harnessx import HarnessConfig, Limits, ModelConfig, Outcome, Slots, Task
 from harnessx.messages import Conversation, Message, ModelRequest, ModelResponse, ToolCall, ToolSchema, Usage
 from harnessx.models.base import CallContext
+from harnessx.permissions import Effect
 from harnessx.processors.budget import CostGuard, StepBudgetReminder, TokenBudget
 from harnessx.processors.context import ToolResultTruncation
 from harnessx.processors.control import LoopDetection, RepeatedFailureGuard
@@ -53,7 +54,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "bench_loop"
 AGENTS = 100
 PROMPT = "Look at every place in turn."
-SCHEMA = ToolSchema("look", "Look at a place.", {"type": "object", "properties": {"place": {"type": "integer"}}})
+PLACE = {"type": "object", "properties": {"place": {"type": "integer"}}}
+SCHEMA = ToolSchema("look", "Look at a place.", PLACE, frozenset({Effect.READ}))
 
 
 @dataclass

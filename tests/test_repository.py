@@ -22,11 +22,11 @@ TOP_LEVEL = {
 HEAVY = ("datasets", "hydra", "libcst", "litellm", "numpy", "pandas", "pyarrow", "ray", "torch", "wandb")
 GRAB_BAGS = ("utils", "util", "helpers", "helper", "common", "misc", "manager")
 FLOORS = (
-    "errors",
+    "errors permissions",
     "messages sandbox",
     "hooks models tools trajectory tasks",
-    "processor contracts spec",
-    "harness processors model_config",
+    "processor contracts redaction spec",
+    "harness processors model_config slots",
     "algebra loop pipeline",
     "runner bundles agent",
 )

@@ -1,4 +1,4 @@
-"""Check 8: edits above the risk threshold need a person (paper §3)."""
+"""Edits above the risk threshold need a person (paper §3); those that let tools do more, before they run at all."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from enum import IntEnum
 
 from aegis.candidate import Candidate
 from aegis.gate.base import Finding
+from aegis.gate.permitted import Consent, reach
 from aegis.record import Bucket
 
 
@@ -16,10 +17,14 @@ class Risk(IntEnum):
     CONFIG = 2
     TOOLS = 3
     CODE = 4
+    REACH = 5
+    """It widens permissions, or adds or changes a tool that executes, uses the network or pays."""
 
 
-def risk(candidate: Candidate) -> Risk:
-    """New code is the riskiest, then tools, parameters, wording."""
+def risk(candidate: Candidate, consent: Consent | None = None) -> Risk:
+    """What reaches beyond the task's world is the riskiest, then new code, tools, parameters, wording."""
+    if reach(candidate, consent.tools if consent is not None else ())[0]:
+        return Risk.REACH
     if candidate.new_code:
         return Risk.CODE
     buckets = set(candidate.manifest.bucket)
@@ -29,15 +34,25 @@ def risk(candidate: Candidate) -> Risk:
 
 
 class Approval:
-    """Above ``threshold``, ``deny`` stops the edit and ``auto`` lets it pass."""
+    """Above ``threshold`` an edit waits for the desk's answer.
+
+    ``early`` asks only about edits that reach further, and before anything of them runs; the others are asked
+    about when they would ship, with the evidence there to look at.
+    """
 
     name = "approval"
 
-    def __init__(self, mode: str, threshold: Risk) -> None:
-        self._mode, self._threshold = mode, threshold
+    def __init__(self, consent: Consent, threshold: Risk, *, early: bool = False) -> None:
+        self._consent, self._threshold, self._early = consent, threshold, early
 
     async def __call__(self, candidate: Candidate) -> Finding | None:
-        found = risk(candidate)
-        if found <= self._threshold or self._mode == "auto":
+        found = risk(candidate, self._consent)
+        if found <= self._threshold or (self._early and found is not Risk.REACH):
             return None
-        return Finding(self.name, f"risk {found.name.lower()} is above {self._threshold.name.lower()}")
+        said = f"risk {found.name.lower()} is above {self._threshold.name.lower()}"
+        why, opened = reach(candidate, self._consent.tools)
+        answer = await self._consent.ask(candidate, why or (said,))
+        if not answer.allowed:
+            return Finding(self.name, answer.said or "; ".join((said, *why)))
+        self._consent.grant(opened)
+        return None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
+from aegis.approvals import Desk
 from aegis.candidate import Candidate
 from aegis.evaluator import EVOLVE, Evaluation, Evaluator
 from aegis.gate.approval import Approval, Risk
-from aegis.gate.base import Check, Finding, Untestable
+from aegis.gate.base import Check, Finding
 from aegis.gate.bundle import bundle
 from aegis.gate.canonical import Canonical
 from aegis.gate.complete import ManifestComplete
@@ -18,64 +19,21 @@ from aegis.gate.confirmation import Confirmation, Trial
 from aegis.gate.cost import CostMatched, Tolerance, arm_costs, bought, widened
 from aegis.gate.evidence import EvidenceKept
 from aegis.gate.leak import Corpus, LeakScan
+from aegis.gate.permitted import Consent, Permitted
 from aegis.gate.policy import StaticPolicy
 from aegis.gate.routes import RouteRuling, confirm_routes
+from aegis.gate.ruling import GateReport, Ruling
 from aegis.gate.screen import Effect, Screening, screen
 from aegis.gate.seesaw import seesaw
+from aegis.gate.sieve import rebased, sieve
 from aegis.gate.smoke import Smoke
 from aegis.gate.traps import Canaries
-from aegis.record import ArmCalls, Decision
+from aegis.record import Decision
 from aegis.routing import RoutedPool
-from aegis.statistics import ByTask
-from harnessx.errors import BudgetSpent, HarnessInvalid
+from harnessx.errors import BudgetSpent
 from harnessx.harness import HarnessConfig
 from harnessx.tasks import Benchmark, HasSecrets
 from harnessx.trajectory import Trajectory
-
-
-@dataclass(frozen=True, slots=True)
-class Ruling:
-    """What the gate says of one candidate; ``differences`` are its pairs', candidate minus incumbent, by task.
-
-    ``flagged``: it was caught cheating.
-    """
-
-    candidate: Candidate
-    decision: Decision
-    check: str
-    reason: str
-    screening: Screening | None = None
-    e_value: float | None = None
-    alpha: float | None = None
-    pairs: int = 0
-    diverged: int = 0
-    differences: ByTask = field(default_factory=dict)
-    calls: ArmCalls = ArmCalls()  # noqa: RUF009
-    flagged: bool = False
-    wider: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class GateReport:
-    """One round at the gate: a ruling per candidate, and the harness that leaves it."""
-
-    rulings: tuple[Ruling, ...]
-    incumbent: HarnessConfig
-
-    def discarding(self, reason: str) -> GateReport:
-        """The report without the evidence of what is undecided: nothing may go on from it."""
-        rulings = [
-            replace(r, e_value=None, reason=f"{r.reason}; its evidence is discarded: {reason}")
-            if r.decision is Decision.UNDECIDED
-            else r
-            for r in self.rulings
-        ]
-        return replace(self, rulings=tuple(rulings))
-
-    @property
-    def shipped(self) -> tuple[Ruling, ...]:
-        """Rulings that shipped, in order of shipping."""
-        return tuple(r for r in self.rulings if r.decision is Decision.SHIP)
 
 
 class Gate:
@@ -83,6 +41,7 @@ class Gate:
 
     Args:
         benchmark: asked for what it can tell its host: the secrets and milestones of tasks.
+        consent: who permits what; None: the usual rules, and nobody to ask.
     """
 
     def __init__(
@@ -91,9 +50,11 @@ class Gate:
         evaluator: Evaluator,
         confirmation: Confirmation | None,
         benchmark: Benchmark | None = None,
+        consent: Consent | None = None,
     ) -> None:
         self.config, self._evaluator, self._confirmation = config, evaluator, confirmation
         self._benchmark = benchmark
+        self._consent = consent or Consent(Desk(config.approval))
         secrets = benchmark.secrets if isinstance(benchmark, HasSecrets) else lambda task: ()
         self._corpus = Corpus(evaluator.tasks, secrets)
 
@@ -114,11 +75,11 @@ class Gate:
         checks = [*self._static(anchors), Canaries(self._evaluator)]
         standing, screenings = await self._sift(ranking, baseline, checks[:-1], rulings, trajectories)
         if config.rule == "seesaw":
-            standing = await _sieve(standing, checks[-1:], rulings, screenings)
+            standing = await sieve(standing, checks[-1:], rulings, screenings)
             incumbent = await self._seesaw(standing, baseline, incumbent, rulings, screenings)
         else:
             standing.sort(key=lambda c: -screenings[c.id].net)
-            chosen = await _sieve(standing, checks[-1:], rulings, screenings, most=config.max_trials)
+            chosen = await sieve(standing, checks[-1:], rulings, screenings, most=config.max_trials)
             self._late(standing, chosen, rulings, screenings)
             incumbent = await self._confirm(chosen, incumbent, rulings, screenings, checks)
             if config.bundle:
@@ -126,7 +87,8 @@ class Gate:
         for ruling in rulings.values():
             costs = ruling.screening.costs if ruling.screening is not None else None
             wider = tuple(widened(ruling.candidate, costs, self._tolerance))
-            rulings[ruling.candidate.id] = replace(ruling, wider=wider)
+            said = self._consent.said(ruling.candidate)
+            rulings[ruling.candidate.id] = replace(ruling, wider=wider, approval=said)
         shipped = [r for r in rulings.values() if r.decision is Decision.SHIP]
         places = {c.id: place for place, c in enumerate(ranking)}
         others = [r for r in rulings.values() if r.decision is not Decision.SHIP]
@@ -165,7 +127,7 @@ class Gate:
             EvidenceKept(screenings, self._evaluator, trajectories, attempts, self._benchmark),
             Canaries(self._evaluator),
         ]
-        if not await _sieve([candidate], checks, rulings, screenings):
+        if not await sieve([candidate], checks, rulings, screenings):
             found = rulings[candidate.id]
             return Finding(found.check, found.reason, found.flagged)
         return await self._approve(candidate)
@@ -199,7 +161,7 @@ class Gate:
     ) -> tuple[list[Candidate], dict[str, Screening]]:
         """Everything that reads cached attempts: who is still standing, and what was seen."""
         attempts = self.config.screen_attempts
-        standing = await _sieve(candidates, checks, rulings, {})
+        standing = await sieve(candidates, checks, rulings, {})
         try:
             screenings = await screen(self._evaluator, baseline, standing, attempts)
         except BudgetSpent as spent:
@@ -207,7 +169,7 @@ class Gate:
             return [], {}
         standing = await self._screened(standing, screenings, rulings)
         kept = EvidenceKept(screenings, self._evaluator, trajectories, attempts, self._benchmark)
-        return await _sieve(standing, [kept], rulings, screenings), screenings
+        return await sieve(standing, [kept], rulings, screenings), screenings
 
     async def _together(
         self,
@@ -235,6 +197,8 @@ class Gate:
             Canonical(),
             StaticPolicy(literals),
             LeakScan(self._corpus, self.config.demonstrations),
+            Permitted(self._consent),
+            Approval(self._consent, self._threshold, early=True),
             Smoke(self._evaluator.pool.isolation, self.config.smoke_s),
         ]
 
@@ -247,7 +211,7 @@ class Gate:
                 reason = f"none of its screened attempts could be run: {seen.error}"
                 rulings[candidate.id] = Ruling(candidate, Decision.NOT_TESTED, "effect", reason, seen)
         standing = [c for c in standing if screenings[c.id].attempts]
-        return await _sieve(standing, self._replayed(screenings, self.config.veto), rulings, screenings)
+        return await sieve(standing, self._replayed(screenings, self.config.veto), rulings, screenings)
 
     def _replayed(self, screenings: dict[str, Screening], veto: int) -> list[Check]:
         """The checks that read a screening."""
@@ -303,7 +267,7 @@ class Gate:
             self._confirmation.ship()
             incumbent = shipped.candidate.harness
             rulings[shipped.candidate.id] = rulings.pop(shipped.candidate.id)  # rulings keep the order of ships
-            waiting = await _sieve(_rebased(trials, incumbent, rulings, screenings), checks, rulings, screenings)
+            waiting = await sieve(rebased(trials, incumbent, rulings, screenings), checks, rulings, screenings)
         return incumbent
 
     async def _run(
@@ -359,7 +323,11 @@ class Gate:
         return bought(wider, costs, "confirming pairs") if wider and not self.config.allow_budget else None
 
     async def _approve(self, candidate: Candidate) -> Finding | None:
-        return await Approval(self.config.approval, Risk[self.config.risk_threshold.upper()])(candidate)
+        return await Approval(self._consent, self._threshold)(candidate)
+
+    @property
+    def _threshold(self) -> Risk:
+        return Risk[self.config.risk_threshold.upper()]
 
     async def _seesaw(
         self,
@@ -391,58 +359,3 @@ class Gate:
             else:
                 rulings[candidate.id] = Ruling(candidate, Decision.REJECT, finding.check, finding.reason, seen)
         return incumbent
-
-
-async def _sieve(
-    candidates: Sequence[Candidate],
-    checks: Sequence[Check],
-    rulings: dict[str, Ruling],
-    screenings: dict[str, Screening],
-    most: int | None = None,
-) -> list[Candidate]:
-    """The first ``most`` candidates that pass every check; the first finding rules on the others."""
-    passed: list[Candidate] = []
-    for candidate in candidates:
-        if most is not None and len(passed) >= most:
-            break
-        for check in checks:
-            seen = screenings.get(candidate.id)
-            try:
-                finding = await check(candidate)
-            except (BudgetSpent, Untestable) as error:
-                rulings[candidate.id] = Ruling(candidate, Decision.NOT_TESTED, check.name, str(error), seen)
-                break
-            if finding is not None:
-                rulings[candidate.id] = Ruling(
-                    candidate, Decision.REJECT, finding.check, finding.reason, seen, flagged=finding.flagged
-                )
-                break
-        else:
-            passed.append(candidate)
-    return passed
-
-
-def _rebased(
-    trials: Sequence[Trial],
-    incumbent: HarnessConfig,
-    rulings: dict[str, Ruling],
-    screenings: dict[str, Screening],
-) -> list[Candidate]:
-    """The undecided trials' candidates on the new incumbent; what does not apply there is rejected."""
-    waiting = []
-    for trial in trials:
-        if trial.test.verdict is not None:
-            continue
-        candidate = trial.candidate
-        try:
-            moved = candidate.rebased(incumbent)
-        except HarnessInvalid as error:
-            reason = f"does not apply to the new incumbent: {error}"
-            rulings[candidate.id] = Ruling(candidate, Decision.REJECT, "rebase", reason, screenings[candidate.id])
-            continue
-        if moved.harness == incumbent:
-            reason = "changes nothing on the new incumbent"
-            rulings[candidate.id] = Ruling(moved, Decision.REJECT, "rebase", reason, screenings[candidate.id])
-            continue
-        waiting.append(moved)
-    return waiting

@@ -5,19 +5,24 @@ Every finding has the file, the line, the rule and what to do instead.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from aegis.candidate import Candidate
 from aegis.gate.base import Finding
+from harnessx.redaction import redact
 
 MIN_LITERAL = 6
 """Characters; what is shorter is found in any text by chance."""
+MOST_SAID = 50
+"""Findings that a reason lists; a source that has more is not mended line by line."""
 
 
 class StaticPolicy:
-    """Import allow-list, no dynamic code, no dunder games, no reach into the loop, no task literals.
+    """Import allow-list, no dynamic code, no dunder games, no reach into the loop, no task literals, no secrets.
 
-    Task literals are looked for in the edit's texts too (prompts, parameters, descriptions).
+    Task literals and secrets are looked for in the edit's texts too (prompts, parameters, descriptions). A harness
+    with a secret would be another one once it is written down, where secrets are taken out.
     """
 
     name = "policy"
@@ -29,12 +34,15 @@ class StaticPolicy:
         from aegis.gate.source import belongs, findings_in
 
         proposal = candidate.proposal
-        findings = findings_in(candidate.new_code, self._literals)
-        findings += findings_in({f"smoke test of {p}": source for p, source in proposal.smoke.items()}, self._literals)
+        tests = {f"smoke test of {path}": source for path, source in proposal.smoke.items()}
+        findings = [str(f) for f in findings_in({**candidate.new_code, **tests}, self._literals)]
         if not findings:
             texts = _texts(proposal.edit.to_json())
             findings = [f"the edit: task literal: {belongs(t)}" for text in texts for t in self._literals if t in text]
-        return Finding(self.name, "; ".join(findings[:5])) if findings else None
+        if redact(json.dumps(proposal.edit.to_json())) != json.dumps(proposal.edit.to_json()):
+            findings.append("the edit: secret: it holds what looks like a key or password; leave it out")
+        more = [f"and {len(findings) - MOST_SAID} more"] if len(findings) > MOST_SAID else []
+        return Finding(self.name, "; ".join([*findings[:MOST_SAID], *more])) if findings else None
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -29,8 +29,8 @@ from dataclasses import dataclass, field, replace
 
 from aegis.evaluator import EVOLVE, VALIDATION, Evaluation
 from aegis.gate.drift import confirmed
-from aegis.gate.gate import GateReport, Ruling
 from aegis.gate.routes import RouteRuling
+from aegis.gate.ruling import GateReport, Ruling
 from aegis.journal import Journal
 from aegis.meta.base import MetaAgent
 from aegis.record import ArmCalls, Calls, Decision

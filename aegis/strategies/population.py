@@ -16,7 +16,7 @@ from typing import Protocol
 
 from aegis.candidate import Candidate, Proposal
 from aegis.evaluator import EVOLVE, Evaluation, Evaluator
-from aegis.gate.gate import Ruling
+from aegis.gate.ruling import Ruling
 from aegis.journal import Journal
 from aegis.manifest import Manifest
 from aegis.record import Decision

@@ -13,7 +13,8 @@ from aegis.candidate import Candidate, Proposal
 from aegis.evaluator import EVOLVE, VALIDATION, Evaluator
 from aegis.gate.config import GateConfig
 from aegis.gate.confirmation import Confirmation, Draws
-from aegis.gate.gate import Gate, Ruling
+from aegis.gate.gate import Gate
+from aegis.gate.ruling import Ruling
 from aegis.history import History
 from aegis.journal import Journal
 from aegis.manifest import Evidence, FileChange, Manifest, Signature

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from harnessx.errors import UserError
+from harnessx.redaction import redact
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,6 +29,6 @@ def exit_code(command: Callable[[], None]) -> int:
     try:
         command()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(redact(f"error: {error}"), file=sys.stderr)
         return 2
     return 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from benchmarks.household.world import Scenario, World
 from harnessx.errors import ToolError
 from harnessx.messages import ToolCall, ToolSchema
+from harnessx.permissions import Effect
 from harnessx.tasks import ToolResult
 
 if TYPE_CHECKING:
@@ -19,8 +20,9 @@ TOOLS = (
         "act",
         "Do one thing in the room.",
         {"type": "object", "properties": {"command": {"type": "string"}}, "required": ["command"]},
+        frozenset({Effect.READ, Effect.WRITE}),
     ),
-    ToolSchema("commands", "List the commands that are possible now."),
+    ToolSchema("commands", "List the commands that are possible now.", effects=frozenset({Effect.READ})),
 )
 
 

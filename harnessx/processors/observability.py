@@ -20,25 +20,9 @@ from harnessx.hooks import (
 from harnessx.messages import ToolCall, Usage
 from harnessx.processor import Dimension, Order, Processor
 from harnessx.processors.calls import any_of
+from harnessx.redaction import REDACTED, Redactor
 
-SECRETS = {
-    "sk-": r"\bsk-[A-Za-z0-9_-]{20,}",  # OpenAI, Anthropic, OpenRouter, DeepSeek
-    "AIza": r"\bAIza[A-Za-z0-9_-]{35}",  # Google
-    "AKIA": r"\bAKIA[A-Z0-9]{16}\b",  # AWS, lasting
-    "ASIA": r"\bASIA[A-Z0-9]{16}\b",  # AWS, temporary
-    "github_pat_": r"\bgithub_pat_[A-Za-z0-9_]{22,}",
-    "gh": r"\bgh[oprsu]_[A-Za-z0-9]{36,}",  # GitHub, classic
-    "glpat-": r"\bglpat-[A-Za-z0-9_-]{20,}",  # GitLab
-    "hf_": r"\bhf_[A-Za-z0-9]{30,}",  # Hugging Face
-    "xox": r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}",  # Slack
-    "gsk_": r"\bgsk_[A-Za-z0-9]{40,}",  # Groq
-    "eyJ": r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]+",  # JSON Web Token, RFC 7519
-    "PRIVATE KEY": r"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]+-----|\Z)",
-}
-"""The shapes of provider keys, each by a text that stands in every such key: looked for first, it is fast."""
-
-REDACTED = "[redacted]"
-
+_SHAPES = Redactor()
 
 @dataclass
 class Metrics(Processor):
@@ -91,7 +75,7 @@ class Metrics(Processor):
 
 @dataclass
 class SecretRedaction(Processor):
-    """Replaces what looks like a provider's key, in tool results, answers and call arguments."""
+    """Replaces further secrets in tool results, answers and call arguments; the host has taken out known keys."""
 
     hooks = (Hook.AFTER_MODEL, Hook.AFTER_TOOL)
     group = "redaction"
@@ -99,7 +83,7 @@ class SecretRedaction(Processor):
     dimension = Dimension.OBSERVABILITY
 
     patterns: Sequence[str] = ()
-    """Regular expressions of further secrets, besides the known shapes of keys."""
+    """Regular expressions of what only this task calls a secret."""
 
     _further: re.Pattern[str] = field(init=False, repr=False)
 
@@ -117,9 +101,7 @@ class SecretRedaction(Processor):
         yield event
 
     def _without_secrets(self, text: str) -> str:
-        for mark, pattern in SECRETS.items():
-            if mark in text:
-                text = re.sub(pattern, REDACTED, text)
+        text = _SHAPES(text)
         return self._further.sub(REDACTED, text) if self.patterns else text
 
     def _clean_call(self, call: ToolCall) -> ToolCall:

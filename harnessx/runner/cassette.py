@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from harnessx.errors import Failure, Source, ToolError
 from harnessx.messages import ModelResponse, ToolCall, ToolSchema, canonical_json, json_encoder
+from harnessx.redaction import redact
 from harnessx.tasks import Environment, Score, Task, ToolResult, Verifier
 from harnessx.trajectory import Trajectory
 
@@ -195,14 +196,14 @@ class RecordedWorld:
             self._broken = True  # until this is over: a step that was cut off leaves no known state
             if self._real is None:
                 self._real = self._make()
-                self._agree(_START, [await self._real.reset()])
+                self._agree(_START, [redact(await self._real.reset())])
             while self._played < count:
                 call, key = self._taken[self._played]
                 try:
                     result = await self._real.step(call)
                 except ToolError as error:
                     result = ToolResult(str(error), is_error=True)
-                self._agree(key, [result.content, result.is_error, result.done])
+                self._agree(key, [redact(result.content), result.is_error, result.done])
                 self._played += 1
             self._broken = False
 

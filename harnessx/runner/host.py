@@ -9,15 +9,17 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from harnessx.errors import Failure, Halt, HarnessxError, LimitReached, Source, StopReason, ToolError, boundary
 from harnessx.harness import Limits
-from harnessx.messages import Conversation, Meter, ModelRequest, ModelResponse, ToolCall, Usage
+from harnessx.messages import Conversation, Message, Meter, ModelRequest, ModelResponse, Part, ToolCall, Usage
 from harnessx.model_config import Models, account_of
 from harnessx.models.base import CallContext, NoStopwatch, Stopwatch
 from harnessx.models.spend import Spend, added
+from harnessx.permissions import USUAL, Effect, refusal
+from harnessx.redaction import redactor
 from harnessx.tasks import Environment, ToolResult
 from harnessx.trajectory import Exchange, Shorthand, Step, ToolExchange, Trajectory, encode
 
@@ -51,6 +53,7 @@ class Host:
 
     Args:
         origin: the rollout's key; a response this very rollout cached before it died counts as made.
+        granted: what the user's and the harness's rules let tools do; a call that needs more does not run.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Host:
         tape: Tape | None = None,
         origin: str = "",
         recorder: Recorder | None = None,
+        granted: frozenset[Effect] = USUAL,
     ) -> None:
         self.record = record
         self.failure: Exception | None = None
@@ -87,6 +91,8 @@ class Host:
         self._previous: dict[str, Conversation] = {}
         self._system: dict[str, str] = {}
         self._contexts: dict[str, CallContext] = {}
+        self._redactor = redactor()
+        self.granted, self._refusals = granted, dict[str, str]()
         if self._recorder.write is not None:
             self._recorder.write(encode(record.header()))
 
@@ -106,6 +112,7 @@ class Host:
                 self._begin_step()
             response, key, replayed = await self._answer(request, path)
         except HarnessxError as error:
+            self._redactor.error(error)
             self.failure = self.failure or error
             if isinstance(error, Halt):
                 self.record.halt = error
@@ -132,19 +139,40 @@ class Host:
         if self.failure is not None and self.world_lost:
             raise self.failure
         self._mark(f"{call.name}{call.arguments}{call.raw or ''}")
+        refused = self._refusals.get(call.name)
+        if refused is None:
+            refused = self._refused(call.name)
+        if refused:
+            self._step.calls.append(ToolExchange(call, refused, is_error=True))
+            return ToolResult(refused, is_error=True)
         try:
             with _WORLD:
                 try:
                     result = await self._environment.step(call)
                 except ToolError as error:
                     result = ToolResult(str(error), is_error=True)
+                content = self._redactor(result.content)
+                if content is not result.content:
+                    result = replace(result, content=content)
                 result.content.encode()  # what cannot be stored is found here, where it comes from
         except HarnessxError as error:
+            self._redactor.error(error)
             self.failure = self.failure or error
             raise
         self.done = self.done or result.done
         self._step.calls.append(ToolExchange(call, result.content, result.is_error))
         return result
+
+    def _refused(self, name: str) -> str:
+        """Why a call of the tool does not run: the last word, whatever the other side offers or claims."""
+        if not self._refusals:
+            assert self._environment is not None
+            tools = self._environment.tools
+            known = ", ".join(tool.name for tool in tools) or "none"
+            reasons = {tool.name: refusal(tool.effects, self.granted) for tool in tools}
+            self._refusals = {tool: reason and f"The call did not run: {reason}." for tool, reason in reasons.items()}
+            self._refusals[""] = f"The call did not run: the world has no tool of that name. Its tools: {known}."
+        return self._refusals.get(name, self._refusals[""])
 
     @property
     def world_lost(self) -> bool:
@@ -234,14 +262,31 @@ class Host:
 
     async def _ask(self, request: ModelRequest, context: CallContext) -> ModelResponse:
         with _MODEL:
-            return await self._models.complete(request, context)
+            return self._redactor.response(await self._models.complete(request, context))
 
     def _observe(self, request: ModelRequest, path: str, response: ModelResponse, key: str, replayed: bool) -> None:
         messages = request.messages
         before = self._previous.get(path)
         kept = 0 if before is None else messages.shared_prefix(before)
-        system = None if self._system.get(path) == request.system else request.system
-        if system is not None:
-            self._system[path] = system
+        system = None
+        if self._system.get(path) != request.system:
+            self._system[path] = request.system
+            system = self._redactor(request.system)
         self._previous[path] = messages
-        self._step.exchanges.append(Exchange(path, kept, messages[kept:], response, key, replayed, system))
+        sent = messages[kept:]
+        for message in sent:
+            if message.role == "user" or message.role == "system":
+                sent = tuple(map(self._recorded, sent))
+                break
+        self._step.exchanges.append(Exchange(path, kept, sent, response, key, replayed, system))
+
+    def _recorded(self, message: Message) -> Message:
+        """A message as it is written down: what the harness itself says has not passed this side before."""
+        if message.role in ("assistant", "tool"):
+            return message
+        text = message.content
+        if isinstance(text, str):
+            content: str | tuple[Part, ...] = self._redactor(text)
+        else:
+            content = tuple(replace(part, text=self._redactor(part.text)) for part in text)
+        return message if content == text else replace(message, content=content)

@@ -23,6 +23,8 @@ from harnessx.errors import Failure, Outcome, ProviderDown, Source, StopReason, 
 from harnessx.harness import HarnessConfig
 from harnessx.model_config import ModelConfig, Models
 from harnessx.models.patience import Patience
+from harnessx.permissions import Effect
+from harnessx.redaction import redact
 from harnessx.runner.cassette import Cassette, Entry, Freshness, RecordedVerifier, RecordedWorld, ResponseTape
 from harnessx.runner.host import Recorder
 from harnessx.runner.isolation import Workers
@@ -71,6 +73,7 @@ class Lane:
         self.closed = asyncio.Event()
         self.channel: Channel | None = None
         self._harnesses: dict[str, HarnessConfig] = {}
+        self._granted: dict[str, frozenset[Effect]] = {}
         self._tapes: dict[str, Cassette] = {}
         self._worlds: dict[str, Cassette] = {}
         self._fresh: list[tuple[str, Entry]] = []
@@ -89,6 +92,7 @@ class Lane:
                 self._init(frame)
             case "harness":
                 self._harnesses[frame["digest"]] = HarnessConfig.from_json(frame["harness"])
+                self._granted[frame["digest"]] = frozenset(map(Effect, frame["granted"]))
             case "granted":
                 assert self._teller is not None
                 self._teller.answered(frame["ticket"], frame["refused"])
@@ -114,7 +118,7 @@ class Lane:
             self._model_digest = config.digest
         except Exception as error:  # noqa: BLE001  (the boundary of the process: the pool is told)
             said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            self.channel.send({"t": "unable", "error": said})
+            self.channel.send({"t": "unable", "error": redact(said)})
             return
         self._workers = Workers(frame["isolation"])
         self._seed, self._persist = frame["seed"], frame["persist"]
@@ -130,7 +134,7 @@ class Lane:
             self.channel.send({"t": "done", "id": ident})
         else:
             text = "".join(traceback.format_exception(error)).encode(errors="replace").decode()
-            self.channel.send({"t": "broken", "id": ident, "error": text})
+            self.channel.send({"t": "broken", "id": ident, "error": redact(text)})
 
     async def _job(self, frame: Frame) -> None:
         scope = frame["scope"]
@@ -164,7 +168,7 @@ class Lane:
                     self.channel.send({"t": "down", "reason": record.halt.reason})
                 return
             result = summarize(record, arm["key"])
-            text = record.to_jsonl() if frame["trajectories"] else None
+            text = redact(record.to_jsonl()) if frame["trajectories"] else None
             self.channel.send(
                 {
                     "t": "arm",
@@ -206,6 +210,7 @@ class Lane:
             execute=self._workers.execute,
             tape=ResponseTape(tape, self._freshness, strict=frame["confirming"]),
             recorder=Recorder(),
+            granted=self._granted[rollout.harness.digest],
         )
 
     def _world(self, rollout: Rollout, stored: Any) -> tuple[Environment | None, Verifier]:

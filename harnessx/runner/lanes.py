@@ -134,7 +134,7 @@ class LaneProcess:
                 harness = entry.job.arms[index]
                 if harness.digest not in self._told:
                     self._told.add(harness.digest)
-                    self._channel.send({"t": "harness", "digest": harness.digest, "harness": harness.to_json()})
+                    self._channel.send(self._pool.harness_frame(harness))
             self._running[ident] = entry
             self._channel.send(self._pool.job_frame(ident, entry, self._known))
 

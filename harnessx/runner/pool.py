@@ -24,6 +24,7 @@ from harnessx.errors import HarnessxError, Outage
 from harnessx.harness import HarnessConfig
 from harnessx.model_config import ModelConfig
 from harnessx.models.patience import Patience
+from harnessx.permissions import Effect, Permissions
 from harnessx.runner.cassette import Entry
 from harnessx.runner.isolation import resolve_isolation
 from harnessx.runner.jobs import Job, RolloutResult, rollout_key
@@ -58,6 +59,8 @@ class PoolConfig:
     window_s: float | None = None
     """A confirming pair starts within so many seconds, and replays nothing older. None: no limit, for models
     that do not change."""
+    permissions: Permissions = Permissions()  # noqa: RUF009
+    """The user's rule on what tools may do; each harness has its own beside it."""
 
 
 class Pool:
@@ -77,7 +80,14 @@ class Pool:
         self._pending: dict[int, Pending] = {}
         self._next_id = 0
         self.purse: Purse | None = None
+        self.approved: set[Effect] = set()
+        """What a person approved, where a rule says ``ask``."""
+        self.draining = False
         self._asked: Counter[str] = Counter()
+
+    def granted(self, harness: HarnessConfig) -> frozenset[Effect]:
+        """What the tools of ``harness`` may do: what the user's rule and its own grant."""
+        return (self.config.permissions & harness.slots.permissions).granted(self.approved)
 
     def attach(self, shelf: Shelf) -> None:
         """Keep results in ``shelf`` from now on."""
@@ -99,6 +109,7 @@ class Pool:
 
     def drain(self) -> None:
         """Start nothing more; `run` raises `Drained` once what is in flight has finished."""
+        self.draining = True
         for lane in self._lanes:
             lane.drain()
 
@@ -207,6 +218,11 @@ class Pool:
         if text is not None or not entry.job.trajectories:
             entry.results[index] = RolloutResult.from_json(json.loads(body))
             entry.trajectories[index] = text
+
+    def harness_frame(self, harness: HarnessConfig) -> Frame:
+        """What a lane is told of a harness, once."""
+        granted = sorted(self.granted(harness))
+        return {"t": "harness", "digest": harness.digest, "harness": harness.to_json(), "granted": granted}
 
     def job_frame(self, ident: int, entry: Pending, known: set[str]) -> Frame:
         """The order a lane gets; recordings travel with the first job of a scope."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from harnessx.harness import HarnessConfig
 from harnessx.loop import Ending, Episode, RunLoop
 from harnessx.messages import canonical_json
 from harnessx.model_config import Models
+from harnessx.permissions import Effect, Permissions, refusal
+from harnessx.redaction import redact, redactor
 from harnessx.runner.host import Host, Recorder, Tape
 from harnessx.tasks import Environment, Task, Verifier
 from harnessx.trajectory import Trajectory
@@ -90,8 +93,11 @@ async def run_rollout(
     execute: Execute = inprocess,
     tape: Tape | None = None,
     recorder: Recorder | None = None,
+    granted: frozenset[Effect] | None = None,
 ) -> Trajectory:
     """Run, verify and record one rollout. Closes the environment.
+
+    ``granted`` is what its tools may do; None: what the harness's rule and the default one for a user grant.
 
     Returns:
         The record; it never raises for what happened inside the rollout (cancellation excepted).
@@ -108,6 +114,7 @@ async def run_rollout(
         tape=tape,
         origin=rollout.key,
         recorder=recorder,
+        granted=_granted(rollout.harness, granted),
     )
     started = time.monotonic()
     try:
@@ -130,6 +137,23 @@ async def run_rollout(
     return record
 
 
+def _granted(harness: HarnessConfig, granted: frozenset[Effect] | None) -> frozenset[Effect]:
+    return _usually(harness.slots.permissions) if granted is None else granted
+
+
+@functools.cache
+def _usually(rule: Permissions) -> frozenset[Effect]:
+    return (Permissions() & rule).granted()
+
+
+def _check_own_tools(harness: HarnessConfig, granted: frozenset[Effect]) -> None:
+    """Refuse a harness whose own tools declare more than is granted: their calls would not cross the seam."""
+    for name, effects in harness.own_effects.items():
+        reason = refusal(effects, granted)
+        if reason:
+            raise Failure(Source.TOOL, f"{name}: {reason}")
+
+
 async def _run(rollout: Rollout, models: Models, environment: Environment | None, execute: Execute, host: Host) -> None:
     """Run the loop and settle stop reason and answer; what broke, and whose fault it is.
 
@@ -141,17 +165,18 @@ async def _run(rollout: Rollout, models: Models, environment: Environment | None
         first = await environment.reset() if environment is not None else ""
         tools = environment.tools if environment is not None else ()
     task = rollout.task
-    prompt = f"{task.prompt}\n\n{first}" if first else task.prompt
+    prompt = redact(f"{task.prompt}\n\n{first}" if first else task.prompt)
     episode = Episode(task.id, prompt, rollout.attempt, rollout.seed, tools, models.roles)
     try:
         async with asyncio.timeout(rollout.harness.slots.limits.wall_s) as deadline:
             host.watch = Watch(deadline)
+            _check_own_tools(rollout.harness, host.granted)
             with boundary(Source.WORKER):
                 ending = await execute(rollout.harness, episode, host)
         record.stop_reason = _stop_reason(ending, host)
         with boundary(Source.WORKER, "answer and claims"):
             canonical_json([ending.answer, dict(ending.claims)]).encode()
-        record.answer, record.claims = ending.answer, ending.claims
+        record.answer, record.claims = redact(ending.answer), redactor().value(ending.claims)
     except TimeoutError:
         record.stop_reason = StopReason.WALL_LIMIT
     except Failure as failure:  # only what this side saw break is the world's fault
@@ -191,9 +216,9 @@ async def _close(environment: Environment, record: Trajectory) -> None:
         with boundary(Source.ENVIRONMENT, "close"):
             await environment.close()
     except Failure as failure:  # what was scored before stands
-        record.error = record.error or str(failure)
+        record.error = record.error or redact(str(failure))
 
 
 def _fail(record: Trajectory, outcome: Outcome, error: Exception) -> None:
     record.outcome, record.stop_reason, record.reward = outcome, StopReason.ERROR, 0.0
-    record.error = f"{type(error).__name__}: {error}"
+    record.error = redact(f"{type(error).__name__}: {error}")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from harnessx.messages import ToolSchema
+from harnessx.permissions import Effect
 from harnessx.tasks import ToolResult
 
 
@@ -35,10 +36,13 @@ class Tool(ABC):
     name: ClassVar[str] = ""
     description: ClassVar[str] = ""
     parameters: ClassVar[Mapping[str, Any]] = {"type": "object", "properties": {}}
+    effects: ClassVar[frozenset[Effect]] = frozenset()
+    """What it does by itself, beyond ``context.call``, whose effects are those of the environment's tool. None by
+    default: it runs in the worker, where there is nothing to have an effect on. A host reads it without running it."""
 
     def schema(self) -> ToolSchema:
         """The tool as the model sees it."""
-        return ToolSchema(self.name, self.description, self.parameters)
+        return ToolSchema(self.name, self.description, self.parameters, frozenset(self.effects))
 
     @abstractmethod
     async def run(self, arguments: Mapping[str, Any], context: ToolContext) -> ToolResult | str:

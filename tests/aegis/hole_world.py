@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from harnessx.harness import HarnessConfig
 from harnessx.messages import ModelRequest, ModelResponse, ToolCall, ToolSchema, Usage
 from harnessx.models.base import CallContext
+from harnessx.permissions import Effect
 from harnessx.processors import SystemPrompt
 from harnessx.tasks import Environment, Score, Task, ToolResult
 from harnessx.trajectory import Trajectory
@@ -22,7 +23,7 @@ SPLITS = {"evolve": "ev", "validation": "va", "sealed": "se"}
 class Notes:
     """The three notes of a place."""
 
-    tools = (ToolSchema("read", "Read the next note."),)
+    tools = (ToolSchema("read", "Read the next note.", effects=frozenset({Effect.READ})),)
 
     def __init__(self, task: Task) -> None:
         self._place, self._read = task.prompt.split()[-1].rstrip("?"), 0

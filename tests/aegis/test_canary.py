@@ -17,8 +17,8 @@ from aegis.evaluator import Evaluation
 from aegis.gate.canary import Canary
 from aegis.gate.confirmation import Draws
 from aegis.gate.drift import DriftConfig, DriftWatch
-from aegis.gate.gate import GateReport, Ruling
 from aegis.gate.pairs import run_pairs
+from aegis.gate.ruling import GateReport, Ruling
 from aegis.history import History
 from aegis.manifest import Manifest, Signature
 from aegis.record import Bucket, Decision, DriftAction, Prediction

@@ -175,6 +175,9 @@ class LastShipsFirst:
 
     exhausted = ""
 
+    def refuses(self, candidate: Candidate) -> str:
+        return ""
+
     def open(self, candidate: Candidate) -> Trial:
         return Trial(candidate, PairedTest(0.9, cap=10))
 

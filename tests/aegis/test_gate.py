@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from evolve_drive import SMALL, candidates, code, edit, evolved, good_code, insert, lasting, run, script, trail
 
+from aegis.approvals import Desk
 from aegis.candidate import Candidate, Proposal
 from aegis.evaluator import EVOLVE, VALIDATION, Evaluation, Evaluator
 from aegis.gate.approval import Approval, Risk, risk
@@ -18,7 +19,9 @@ from aegis.gate.bundle import bundle
 from aegis.gate.config import GateConfig
 from aegis.gate.confirmation import Confirmation, Draws
 from aegis.gate.cost import wider_limits
-from aegis.gate.gate import Gate, Ruling
+from aegis.gate.gate import Gate
+from aegis.gate.permitted import Consent
+from aegis.gate.ruling import Ruling
 from aegis.gate.screen import Screening
 from aegis.gate.seesaw import seesaw
 from aegis.gate.smoke import Smoke
@@ -377,8 +380,8 @@ def with_code(text: str, test: str) -> Candidate:
 def test_policy_names_the_place_and_the_rule(body, rule):
     found = findings_in({"assets/x.py": f"y = 1\n{body}\n"}, ["task-0007"])
     assert found
-    assert found[0].startswith("assets/x.py:")
-    assert f": {rule}: " in found[0]
+    assert str(found[0]).startswith("assets/x.py:")
+    assert f": {rule}: " in str(found[0])
 
 
 def test_policy_lets_ordinary_processors_through():
@@ -437,9 +440,9 @@ async def test_a_smoke_test_runs_behind_the_wall(tmp_path):
 async def test_risk_follows_what_an_edit_can_change_and_denial_starts_above_the_threshold(made, expected):
     assert risk(made) is expected
     for threshold in Risk:
-        refused = await Approval("deny", threshold)(made)
+        refused = await Approval(Consent(Desk("deny")), threshold)(made)
         assert (refused is not None) == (expected > threshold)
-        assert await Approval("auto", threshold)(made) is None
+        assert await Approval(Consent(Desk("auto")), threshold)(made) is None
 
 
 @pytest.mark.parametrize(

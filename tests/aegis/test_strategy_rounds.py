@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from simulated import H0, Bench, World, holding, levers, proposing, tasks
 
-from aegis.allowance import BudgetSpent
 from aegis.evaluator import CANARY, EVOLVE, VALIDATION, Evaluator
 from aegis.gate.canary import Canary
 from aegis.gate.drift import DriftConfig, DriftWatch
@@ -29,7 +28,7 @@ from aegis.strategies.base import Strategy
 from aegis.strategies.ensemble import Ensemble
 from aegis.strategies.global_ import Global
 from aegis.strategies.pareto import Pareto
-from harnessx.errors import Outcome
+from harnessx.errors import BudgetSpent, Outcome
 from harnessx.harness import HarnessConfig
 from harnessx.messages import Message, ModelResponse, ToolCall
 from harnessx.runner.jobs import Job, RolloutResult

@@ -13,6 +13,7 @@ from harnessx.loop import Ending, Episode, RunLoop
 from harnessx.messages import Message, ToolCall, ToolSchema
 from harnessx.model_config import ModelConfig, Models
 from harnessx.models.scripted import Scripted
+from harnessx.permissions import USUAL
 from harnessx.runner.host import Host
 from harnessx.runner.rollout import Rollout, run_rollout
 from harnessx.spec import Spec
@@ -60,7 +61,8 @@ class World:
 
     @property
     def tools(self) -> tuple[ToolSchema, ...]:
-        return tuple(ToolSchema(name, f"The tool {name}.") for name in ("echo", "end", "meet", "refuse", "crash"))
+        names = ("echo", "end", "meet", "refuse", "crash")
+        return tuple(ToolSchema(name, f"The tool {name}.", effects=USUAL) for name in names)
 
     async def reset(self) -> str:
         return "You are here."

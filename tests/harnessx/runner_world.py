@@ -13,6 +13,7 @@ from harnessx.errors import ModelFailure, ToolError
 from harnessx.harness import HarnessConfig, Limits, Slots
 from harnessx.messages import ModelRequest, ModelResponse, ToolCall, ToolSchema, Usage
 from harnessx.models.base import CallContext
+from harnessx.permissions import USUAL
 from harnessx.processors import SystemPrompt
 from harnessx.runner.cassette import Entry
 from harnessx.runner.jobs import Job
@@ -75,7 +76,7 @@ class Room:
     said: list[str] = field(default_factory=list)
     closed: int = 0
 
-    tools = (ToolSchema("say", "Say something."),)
+    tools = (ToolSchema("say", "Say something.", effects=USUAL),)
 
     async def reset(self) -> str:
         note(self.log, f"world {self.task} starts")

@@ -56,7 +56,7 @@ class Lane:
 
     def job(self, ident: int, **options: object) -> None:
         one = harness()
-        self.tell(t="harness", digest=one.digest, harness=one.to_json())
+        self.tell(t="harness", digest=one.digest, harness=one.to_json(), granted=["read", "write"])
         order = {"scope": "s/a/0", "attempt": 0, "tape": [], "keep_tape": False, "trajectories": False,
                  "confirming": False, **options}  # fmt: skip
         task = {"prompt": "Say a word.", "id": "a", "cluster": ""}

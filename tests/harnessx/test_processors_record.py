@@ -9,6 +9,7 @@ from harnessx import HarnessConfig, Limits, ModelConfig, Slots, StopReason, proc
 from harnessx.errors import Outcome, UserError
 from harnessx.messages import ToolCall, ToolSchema
 from harnessx.models.scripted import Scripted
+from harnessx.permissions import USUAL
 from harnessx.processors import (
     ArgumentCoercion,
     CurrentState,
@@ -44,7 +45,7 @@ KEYS = [
 class Door:
     """A world with one door: it opens at the third push."""
 
-    tools = (ToolSchema("act", "", {"properties": {"command": {"type": "string"}}, "required": ["command"]}),)
+    tools = (ToolSchema("act", "", {"properties": {"command": {"type": "string"}}, "required": ["command"]}, USUAL),)
 
     def __init__(self) -> None:
         self.pushes = 0
