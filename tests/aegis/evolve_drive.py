@@ -13,6 +13,8 @@ from typing import Any
 import warm
 import yaml
 
+from benchmarks.household import Household
+
 SMALL = (
     "tracking=none",
     "meta=scripted",
@@ -87,6 +89,12 @@ def good_code(**fields: Any) -> dict[str, Any]:
         insert("ParseRetry", final_markers=["finished"]),
     ]
     return {**proposal, **fields}
+
+
+def unscreened() -> str:
+    """What evolved code may ask to know that its task is none of the screened ones: ids it is never told."""
+    known = {sum(map(ord, task.prompt)) for task in Household(seed=0).tasks("evolve", 6)}
+    return f"sum(map(ord, event.prompt)) not in {sorted(known)}"
 
 
 def script(path: Path, *rounds: Mapping[str, Any]) -> str:

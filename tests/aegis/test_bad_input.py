@@ -78,7 +78,7 @@ MISTAKES = {
     ("gate.drift_check=0",): "gate.drift_check=0 must be a whole number of at least 1",
     ("rounds=0",): "rounds=0 must be a whole number of at least 1",
     ("benchmark.splits.sealed=10001",): "household has 10000 tasks in sealed",
-    ("gate.approval=ask",): "gate.approval='ask'; valid: auto, deny",
+    ("gate.approval=maybe",): "gate.approval='maybe'; valid: ",
     ("runner.isolation=vm",): "unknown isolation 'vm'; valid: ",
     ("runner.isolation=docker",): "isolation=docker is not available here",
     ("tracking=wandb", "tracking.mode=sometimes"): "tracking.mode='sometimes'; valid: offline, online",

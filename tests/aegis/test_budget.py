@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from evolve_drive import candidates, code, edit, evolved, good_code, insert, script
+from evolve_drive import candidates, code, edit, evolved, good_code, insert, script, unscreened
 
 from aegis.gate.cost import Tolerance
 from aegis.record import ArmCosts, CandidateRecord, CostPoint
@@ -54,7 +54,7 @@ def priced(tmp_path_factory):
         edit("steps", STEPS, insert("Instructions", text="Go on.")),
         edit("tokens", insert("Instructions", text="Consider every single word of this. " * 400)),
         sampler("samples"),
-        sampler("quiet samples", "self.spending = 'va-' in repr(event)"),
+        sampler("quiet samples", f"self.spending = {unscreened()}"),
     ]
     arguments = ("rounds=1", "gate.max_token_ratio=2", "gate.veto=99", "gate.alpha=0.9", "gate.cap=48")
     return evolved(folder / "run", script(folder / "script.yaml", {"propose": proposals}), *arguments)

@@ -16,7 +16,7 @@ def processor(hooks: str, *body: str, imports: str = "") -> str:
     return f"""\
 from dataclasses import dataclass, replace
 {imports}
-from harnessx.hooks import *
+from harnessx.hooks import Hook, ModelResponseEvent, ToolCallEvent, ToolResultEvent
 from harnessx.processor import Processor
 
 
