@@ -54,7 +54,7 @@ def priced(tmp_path_factory):
         edit("steps", STEPS, insert("Instructions", text="Go on.")),
         edit("tokens", insert("Instructions", text="Consider every single word of this. " * 400)),
         sampler("samples"),
-        sampler("quiet samples", f"self.spending = {unscreened()}"),
+        sampler("quiet_samples", f"self.spending = {unscreened()}"),
     ]
     arguments = ("rounds=1", "gate.max_token_ratio=2", "gate.veto=99", "gate.alpha=0.9", "gate.cap=48")
     return evolved(folder / "run", script(folder / "script.yaml", {"propose": proposals}), *arguments)
@@ -84,7 +84,7 @@ def test_a_bought_gain_is_rejected_with_the_budget_named_and_its_price_kept(pric
 
 
 def test_what_keeps_quiet_on_evolve_tasks_and_spends_on_others_is_found_by_its_confirming_pairs(priced):
-    record = candidates(priced)["quiet samples"]
+    record = candidates(priced)["quiet_samples"]
     assert (record["verdict"], record["check"]) == ("reject", "budget")
     assert "confirming pairs pass" in record["reason"]
     assert record["wider"] == []  # the screened attempts show nothing
