@@ -41,7 +41,7 @@ MAX_IN_FLIGHT = 256
 WATCH_S = 0.25
 """How often the host looks at what a worker does and has written."""
 START_S = 30.0
-"""How long a zygote that inherits no handle may take to call."""
+"""How long a zygote may take to call, where it inherits no handle, and to make a worker."""
 _CREDENTIALS = struct.Struct("iII")
 
 
@@ -107,6 +107,8 @@ class Workers:
     async def _ask_for_fork(self, harness: HarnessConfig) -> tuple[socket.socket, int, Path]:
         if self._zygote is None or self._zygote.poll() is not None:
             self._start()
+        zygote = self._zygote
+        assert zygote is not None
         assert self._control is not None
         assert self._folder is not None
         home = Path(self._folder.name, "home")
@@ -118,8 +120,13 @@ class Workers:
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             with theirs:
                 socket.send_fds(self._control, [b"f"], [theirs.fileno()])
-            await loop.sock_sendall(ours, len(order).to_bytes(4, "big") + order)
-            pid, name = await _introduced(ours)
+            async with asyncio.timeout(START_S):
+                await loop.sock_sendall(ours, len(order).to_bytes(4, "big") + order)
+                pid, name = await _introduced(ours)
+        except TimeoutError as error:
+            ours.close()
+            zygote.kill()  # the next rollout gets another
+            raise Failure(Source.SANDBOX, f"no worker within {START_S:.0f} s") from error
         except BaseException:  # a cancelled wait included: the worker sees its socket close, and ends
             ours.close()
             raise
