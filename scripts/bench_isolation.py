@@ -140,7 +140,7 @@ async def zygote(isolation: str, repeat: int) -> dict[str, float]:
         workers, began, before = Workers(isolation), time.perf_counter(), cpu()
         sock, _, _ = await workers._fork(OWN_CODE)
         waits.append(time.perf_counter() - began)
-        sizes.append(_rss_mb(_python_below(workers._zygote.pid if workers._zygote else 0)))
+        sizes.append(_rss_mb(_python_below(workers.zygote.pid if workers.zygote else 0)))
         sock.close()
         workers.close()
         spent.append(cpu() - before)

@@ -24,6 +24,7 @@ from harnessx.redaction import REDACTED, Redactor
 
 _SHAPES = Redactor()
 
+
 @dataclass
 class Metrics(Processor):
     """Counts events, tokens, money, tool calls and tool errors; the claim ``metrics`` of the rollout."""

@@ -21,15 +21,17 @@ class OwnFolder:
         place = place or tempfile.gettempdir()
         _sweep(Path(place), prefix)
         fresh = Path(tempfile.mkdtemp(prefix=f".{prefix}", dir=place))
-        self._lock = os.open(fresh, os.O_RDONLY | os.O_DIRECTORY)
+        self._lock: int | None = os.open(fresh, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         self.name = str(fresh.rename(fresh.with_name(fresh.name[1:])))
         """Its path. It has this name only now that it is locked."""
 
     def cleanup(self) -> None:
-        """Remove it with all that is in it."""
+        """Remove it with all that is in it. Twice is no error."""
         shutil.rmtree(self.name, ignore_errors=True)
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
+        self._lock = None
 
 
 def _sweep(place: Path, prefix: str) -> None:

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import time
 from collections.abc import Coroutine
@@ -26,23 +24,19 @@ from harnessx.errors import Failure, HarnessxError, Source, StopReason, UserErro
 from harnessx.harness import HarnessConfig
 from harnessx.loop import Ending, Episode, RunLoop
 from harnessx.messages import ModelRequest, ToolCall
-from harnessx.runner.folder import OwnFolder
 from harnessx.runner.host import Host
 from harnessx.runner.wire import VERSION, Channel, Frame, RequestReader, WireError, error_to_json, read_call
-from harnessx.runner.worker import NAME, episode_to_json, failure_from
+from harnessx.runner.worker import episode_to_json, failure_from
+from harnessx.runner.zygote import Zygote, ZygoteLost
 from harnessx.sandbox.base import CAPS
 from harnessx.sandbox.choose import backend, strongest
-from harnessx.sandbox.scratch import excess_of, furnish, place
-from harnessx.sandbox.view import environment
+from harnessx.sandbox.scratch import excess_of
 
 Isolation: TypeAlias = Literal["auto", "bubblewrap", "landlock", "docker", "process", "inprocess", "none"]
 MAX_IN_FLIGHT = 256
 """Frames of one worker that may wait for an answer."""
 WATCH_S = 0.25
 """How often the host looks at what a worker does and has written."""
-START_S = 30.0
-"""How long a zygote may take to call, where it inherits no handle, and to make a worker."""
-_CREDENTIALS = struct.Struct("iII")
 
 
 def resolve_isolation(name: str) -> str:
@@ -72,9 +66,8 @@ class Workers:
     def __init__(self, isolation: str, *, stall_s: float = 30.0) -> None:
         self._sandbox = None if isolation == "inprocess" else backend(isolation)
         self._stall_s = stall_s
-        self._zygote: subprocess.Popen[bytes] | None = None
-        self._control: socket.socket | None = None
-        self._folder: OwnFolder | None = None
+        self.zygote: Zygote | None = None
+        """What forks workers, once one was needed."""
 
     async def execute(self, harness: HarnessConfig, episode: Episode, host: Host) -> Ending:
         """Run the untrusted side of one rollout (an `Execute`).
@@ -99,100 +92,24 @@ class Workers:
     async def _fork(self, harness: HarnessConfig) -> tuple[socket.socket, int, Path]:
         """A new worker for ``harness``: the socket to it, its pid, its folder. A zygote that was killed is replaced."""
         try:
-            return await self._ask_for_fork(harness)
-        except ConnectionError:
+            return await self._living().fork(harness)
+        except ZygoteLost:
+            return await self._living().fork(harness)
+
+    def _living(self) -> Zygote:
+        """The zygote, which is another once the last has ended; others may have found that out before."""
+        if self.zygote is not None and self.zygote.ended:
             self.close()
-            return await self._ask_for_fork(harness)
-
-    async def _ask_for_fork(self, harness: HarnessConfig) -> tuple[socket.socket, int, Path]:
-        if self._zygote is None or self._zygote.poll() is not None:
-            self._start()
-        zygote = self._zygote
-        assert zygote is not None
-        assert self._control is not None
-        assert self._folder is not None
-        home = Path(self._folder.name, "home")
-        order = json.dumps(harness.to_json()).encode()
-        loop = asyncio.get_running_loop()
-        ours, theirs = socket.socketpair()
-        try:
-            ours.setblocking(False)
-            ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-            with theirs:
-                socket.send_fds(self._control, [b"f"], [theirs.fileno()])
-            async with asyncio.timeout(START_S):
-                await loop.sock_sendall(ours, len(order).to_bytes(4, "big") + order)
-                pid, name = await _introduced(ours)
-        except TimeoutError as error:
-            ours.close()
-            zygote.kill()  # the next rollout gets another
-            raise Failure(Source.SANDBOX, f"no worker within {START_S:.0f} s") from error
-        except BaseException:  # a cancelled wait included: the worker sees its socket close, and ends
-            ours.close()
-            raise
-        return ours, pid, home / name
-
-    def _start(self) -> None:
-        self.close()
-        assert self._sandbox is not None
-        self._folder = OwnFolder("harnessx-worker-", place())
-        folder = os.path.realpath(self._folder.name)
-        furnish(folder)
-        if self._sandbox.inherits:
-            self._control, theirs = socket.socketpair()
-            with theirs:
-                self._spawn(folder, str(theirs.fileno()), theirs.fileno())
-            return
-        with socket.socket(socket.AF_UNIX) as door:
-            door.bind(path := f"{folder}/home/control")
-            door.listen(1)
-            door.settimeout(START_S)
-            self._spawn(folder, path)
-            self._control, _ = door.accept()
-        self._control.setblocking(True)
-
-    def _spawn(self, folder: str, control: str, *fds: int) -> None:
-        assert self._sandbox is not None
-        self._zygote = subprocess.Popen(
-            self._sandbox.command("harnessx.runner.worker", (control,), folder),
-            env=environment(),
-            cwd=f"{folder}/home",
-            pass_fds=fds,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-        )
+        if self.zygote is None:
+            assert self._sandbox is not None
+            self.zygote = Zygote(self._sandbox)
+        return self.zygote
 
     def close(self) -> None:
         """End the zygote; running workers die with it."""
-        if self._control is not None:
-            self._control.close()
-        if self._zygote is not None:
-            self._zygote.kill()
-            self._zygote.wait()
-        if self._folder is not None:
-            self._folder.cleanup()
-        self._zygote = self._control = self._folder = None
-
-
-async def _introduced(sock: socket.socket) -> tuple[int, str]:
-    """The pid of the worker behind ``sock``, as the kernel knows it here, and the name of its folder.
-
-    Raises:
-        Failure: there is no worker.
-    """
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(sock, ready.set_result, None)
-    try:
-        await ready
-    finally:
-        loop.remove_reader(sock)
-    name, attached, _, _ = sock.recvmsg(NAME, socket.CMSG_SPACE(_CREDENTIALS.size))
-    if len(name) < NAME:
-        raise Failure(Source.SANDBOX, "no worker could be made behind the wall")
-    pid, _, _ = next(_CREDENTIALS.unpack(data) for _, kind, data in attached if kind == socket.SCM_CREDENTIALS)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
-    return pid, name.decode()
+        if self.zygote is not None:
+            self.zygote.close()
+        self.zygote = None
 
 
 def _remove(folder: Path) -> None:

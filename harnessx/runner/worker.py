@@ -199,7 +199,11 @@ def zygote(control: socket.socket, wall: Wall) -> None:
             if harness is None:
                 continue
             name = secrets.token_hex(NAME // 2)
-            if os.fork() == 0:
+            try:
+                child = os.fork()
+            except OSError:  # no memory, or what keeps its process namespace was killed: the host makes another zygote
+                return
+            if child == 0:
                 control.close()
                 _child(sock, harness, wall, name)
 

@@ -50,7 +50,9 @@ def spilling(tmp_path_factory):
         good_code(),
         edit("keyed", insert("Instructions", text=f"Use {KEYS[0]}.")),
         code("coded", source(f"yield event.remind('{KEYS[1]}')"), PASSES, title=f"coded {KEYS[2]}"),
-        edit("argued", insert("Instructions", text="Be brief."), risk_argument=f"see https://me:{PASSWORD}@example.org"),
+        edit(
+            "argued", insert("Instructions", text="Be brief."), risk_argument=f"see https://me:{PASSWORD}@example.org"
+        ),
     ]
     named = script(folder / "script.yaml", {"propose": proposals})
     with pytest.MonkeyPatch.context() as patch:

@@ -16,8 +16,10 @@ from harnessx.hooks import Hook
 from harnessx.model_config import ModelConfig, Models
 from harnessx.models.scripted import Scripted
 from harnessx.processors import SystemPrompt
+from harnessx.runner import isolation
 from harnessx.runner.isolation import Workers, resolve_isolation
 from harnessx.runner.rollout import Rollout, run_rollout
+from harnessx.runner.zygote import Zygote
 from harnessx.sandbox import view
 from harnessx.sandbox.base import INSTALL
 from harnessx.sandbox.bubblewrap import Bubblewrap
@@ -78,10 +80,22 @@ async def test_even_without_a_wall_code_runs_in_a_process_of_its_own_each_time()
 async def test_a_killed_zygote_is_replaced():
     workers = Workers(WALL)
     await rollout(workers, OWN_CODE)
-    os.kill(workers._zygote.pid, signal.SIGKILL)
-    workers._zygote.wait()
+    os.kill(workers.zygote.pid, signal.SIGKILL)
     assert (await rollout(workers, OWN_CODE)).passed
     workers.close()
+
+
+async def test_rollouts_that_find_a_zygote_killed_share_the_next_one(monkeypatch):
+    made = []
+    monkeypatch.setattr(isolation, "Zygote", lambda sandbox: made.append(Zygote(sandbox)) or made[-1])
+    workers = Workers(WALL)
+    for _ in range(5):
+        await rollout(workers, OWN_CODE)
+        os.kill(workers.zygote.pid, signal.SIGKILL)
+        records = await asyncio.gather(*(rollout(workers, OWN_CODE) for _ in range(4)))
+        assert all(record.passed for record in records)
+    workers.close()
+    assert len(made) == 6
 
 
 async def test_where_no_worker_can_be_had_the_harness_is_not_to_blame(monkeypatch):

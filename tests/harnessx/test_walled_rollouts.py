@@ -23,7 +23,9 @@ from harnessx.model_config import ModelConfig, Models
 from harnessx.models.scripted import Scripted
 from harnessx.runner.isolation import Workers, _remove
 from harnessx.runner.rollout import Rollout, inprocess, run_rollout
+from harnessx.runner.zygote import Zygote
 from harnessx.sandbox import native, view
+from harnessx.sandbox.choose import backend
 from harnessx.tasks import Task
 
 START = Hook.TASK_START
@@ -150,7 +152,7 @@ def test_a_folder_nested_too_deep_to_walk_is_removed(tmp_path, monkeypatch):
 
 
 HOST = """
-import asyncio, pathlib, sys
+import asyncio, sys
 sys.path[:0] = {path!r}
 from worker_drive import Workers, WALL, code, rollout
 from harnessx.hooks import Hook
@@ -159,9 +161,9 @@ body = f"open('left', 'w').close()\\n{{deaf}}\\nwhile True: pass\\nyield event"
 async def main():
     workers = Workers(WALL)
     endless = asyncio.ensure_future(rollout(workers, code(body, Hook.TASK_START)))
-    while not workers._folder or not list(pathlib.Path(workers._folder.name).glob("home/*/left")):
+    while not workers.zygote or not list(workers.zygote.home.glob("*/left")):
         await asyncio.sleep(0.01)
-    print(workers._folder.name, flush=True)
+    print(workers.zygote.home.parent, flush=True)
     await endless
 asyncio.run(main())
 """
@@ -180,6 +182,19 @@ def test_a_killed_host_takes_its_workers_along():
         time.sleep(0.02)
     assert not _using(folder)
     subprocess.run(["rm", "-rf", "--", folder], check=True)
+
+
+@pytest.mark.parametrize("ms", [0, 1, 2, 4, 8, 16, 32])
+def test_a_zygote_can_be_ended_at_any_moment_of_its_start(ms):
+    zygote = Zygote(backend(WALL))
+    folder = str(zygote.home)
+    time.sleep(ms / 1000)
+    zygote.close()
+    until = time.monotonic() + 5
+    while _using(folder) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not _using(folder)
+    assert not Path(folder).exists()
 
 
 def _using(folder: str) -> list[str]:
