@@ -138,7 +138,7 @@ async def zygote(isolation: str, repeat: int) -> dict[str, float]:
     waits, spent, sizes = [], [], []
     for _ in range(repeat):
         workers, began, before = Workers(isolation), time.perf_counter(), cpu()
-        sock, _, _ = await workers._fork(OWN_CODE)
+        sock, _, _ = await workers.fork(OWN_CODE)
         waits.append(time.perf_counter() - began)
         sizes.append(_rss_mb(_python_below(workers.zygote.pid if workers.zygote else 0)))
         sock.close()
@@ -195,7 +195,7 @@ async def measure(isolation: str, repeat: int) -> dict[str, Any]:
 
     async def fork() -> float:
         began = time.perf_counter()
-        sock, _, home = await workers._fork(OWN_CODE)
+        sock, _, home = await workers.fork(OWN_CODE)
         took = time.perf_counter() - began
         sock.close()
         await asyncio.sleep(0.01)

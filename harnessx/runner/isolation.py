@@ -80,7 +80,7 @@ class Workers:
             return await RunLoop(harness, episode, host).run()
         try:
             with boundary(Source.SANDBOX):
-                sock, pid, home = await self._fork(harness)
+                sock, pid, home = await self.fork(harness)
         except Failure as failure:
             host.failure = failure
             raise
@@ -89,7 +89,7 @@ class Workers:
         finally:
             _remove(home)
 
-    async def _fork(self, harness: HarnessConfig) -> tuple[socket.socket, int, Path]:
+    async def fork(self, harness: HarnessConfig) -> tuple[socket.socket, int, Path]:
         """A new worker for ``harness``: the socket to it, its pid, its folder. A zygote that was killed is replaced."""
         try:
             return await self._living().fork(harness)

@@ -145,7 +145,7 @@ async def test_nothing_is_read_after_a_broken_frame():
 @pytest.mark.parametrize(("version", "served"), [(VERSION, True), (VERSION + 1, False)])
 async def test_only_a_host_of_the_same_version_is_served(version, served):
     workers = Workers(WALL)
-    sock, _, _ = await workers._fork(HarnessConfig([]))
+    sock, _, _ = await workers.fork(HarnessConfig([]))
     sock.setblocking(True)
     sock.settimeout(5)
     sock.sendall(pack({"t": "start", "version": version, "episode": episode_to_json(Episode("t", "Hello."))}))

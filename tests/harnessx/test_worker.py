@@ -117,10 +117,10 @@ async def test_the_folder_of_a_killed_worker_is_gone_too():
     workers = Workers(WALL, stall_s=1.0)
     endless = code("open('left', 'w').close()\nwhile True: pass\nyield event", START)
     record = asyncio.ensure_future(rollout(workers, endless))
-    while workers._folder is None or not list(Path(workers._folder.name, "home").glob("*/left")):
+    while workers.zygote is None or not list(workers.zygote.home.glob("*/left")):
         await asyncio.sleep(0.02)
     assert (await record).outcome is Outcome.HARNESS_ERROR
-    assert not list(Path(workers._folder.name, "home").iterdir())
+    assert not list(workers.zygote.home.iterdir())
     workers.close()
 
 
