@@ -246,6 +246,7 @@ async def _examine(bench: Bench, evaluator: Evaluator, watch: Watch) -> tuple[Ab
         model_calls=evaluator.meter.calls,
         tokens=evaluator.meter.tokens,
         versions=versions(),
+        hosts=bench.settings.pool.web.allow_hosts,
     )
     return found, proposed
 

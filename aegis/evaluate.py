@@ -32,6 +32,7 @@ def evaluate(config: dict[str, Any]) -> float | None:
     if config["limit"] is not None:
         whole("limit", config["limit"])
     evaluations, meter = asyncio.run(_measure(config, names))
+    hosts = config["sandbox"]["allow_hosts"]
     seed, tasks = config["seed"], len({result.task_id for result in evaluations[0].results})
     rows: dict[str, Interval | None] = {
         f"{index + 1}. {name or 'h0'}": evaluation.interval(seed)
@@ -48,7 +49,8 @@ def evaluate(config: dict[str, Any]) -> float | None:
         print(json.dumps({"benchmark": config["benchmark"]["name"], "split": config["split"], "seed": seed,
                           "tasks": tasks, "attempts": config["attempts"], "scores": named,
                           "difference": _plain(difference), "rollouts": meter.rollouts,
-                          "tokens": meter.tokens, "missing": meter.missing}))  # fmt: skip
+                          "tokens": meter.tokens, "missing": meter.missing,
+                          **({"allow_hosts": hosts} if hosts else {})}))  # fmt: skip
     else:
         on = f"{config['benchmark']['name']}, {config['split']} split, seed {seed}: {tasks} tasks"
         print(f"{on}, attempts of each: {config['attempts']}")
@@ -60,6 +62,8 @@ def evaluate(config: dict[str, Any]) -> float | None:
             )
         missing = f", of which {meter.missing} could not be run and count nowhere" if meter.missing else ""
         print(f"{meter.rollouts} rollouts{missing}, {notation.count(meter.tokens)} tokens")
+        if hosts:
+            print(notation.reachable(hosts))
     last = list(rows.values())[-1]
     return last.mean if last is not None else None
 

@@ -33,6 +33,7 @@ from aegis.settings import Settings, instantiate, load_harness
 from aegis.statistics import Elond, Ledger, Spending
 from aegis.store import RunStore
 from aegis.strategies.base import Result, Schedule, Strategy
+from aegis.views.notation import reachable
 from aegis.views.progress import Progress
 from aegis.watch import Watch
 from harnessx.errors import BudgetSpent, UserError
@@ -252,7 +253,10 @@ def _confirmation(settings: Settings, evaluator: Evaluator, draws: Draws) -> Con
 
 def _publish(settings: Settings, journal: Journal, baseline: HarnessConfig, progress: Progress) -> None:
     """Say what the run may draw, and what it promises, before its first rollout."""
+    hosts = settings.pool.web.allow_hosts
     promise = phrases.promise(settings.gate, _ledger(settings).guarantee)
+    if hosts:
+        promise = f"{promise} {reachable(hosts)}"
     journal.begin(baseline, promise)
     progress.note(promise)
 

@@ -117,13 +117,14 @@ def reach(candidate: Candidate, tools: Sequence[ToolSchema]) -> tuple[tuple[str,
 
 
 def _declared(harness: HarnessConfig, tools: Sequence[ToolSchema]) -> dict[str, frozenset[Effect]]:
-    """Effects by name of every tool the harness offers: the world's that it exposes, and its own."""
+    """Effects by name of every tool the harness offers: the world's that it exposes, its own, and its processors."""
     expose = harness.slots.tools.expose
     world = {tool.name: effects_of(tool.effects) for tool in tools if expose is None or tool.name in expose}
     return {**world, **harness.own_effects}
 
 
 def _code(harness: HarnessConfig) -> Mapping[str, object]:
-    """What the harness's own tools are made of, by name: all its code, since one module may import another."""
+    """What the harness's own parts are made of, by name: all its code, since one module may import another."""
     sources = [text for path, text in harness.assets.items() if path.endswith(".py")]
-    return {spec.name: (spec, sources if spec.is_asset else ()) for spec in harness.slots.tools.add}
+    parts = (*harness.processors, *harness.slots.tools.add)
+    return {spec.name: (spec, sources if spec.is_asset else ()) for spec in parts}
