@@ -88,6 +88,7 @@ def unmet(harness: HarnessConfig, tools: Sequence[ToolSchema], user: Permissions
     """What the offered tools declare and no answer of a person could grant, with the remedy."""
     both = (user & harness.slots.permissions).granted(EVERYTHING)
     silent = {tool.name for tool in tools if tool.effects is None}
+    processors = {traits.name for traits in harness.traits}
     problems = []
     for name, effects in _declared(harness, tools).items():
         reason = refusal(None if name in silent else effects, both)
@@ -97,7 +98,8 @@ def unmet(harness: HarnessConfig, tools: Sequence[ToolSchema], user: Permissions
             own = harness.slots.permissions.granted(EVERYTHING)
             by_harness = [f"slots.permissions.{e}: grant" for e in lacking if e not in own]
             remedy = " and ".join([*by_user, *by_harness])
-            problems.append(f"its tool {name}: {reason}; that takes {remedy}, or a harness that does not offer it")
+            kind = "processor" if name in processors else "tool"
+            problems.append(f"its {kind} {name}: {reason}; that takes {remedy}, or a harness that does not offer it")
     return problems
 
 
@@ -108,10 +110,12 @@ def reach(candidate: Candidate, tools: Sequence[ToolSchema]) -> tuple[tuple[str,
     opened = rule.wider(old)
     why = [f"permissions.{e}: {old[e]} -> {rule[e]}" for e in Effect if e in opened]
     had, code = _declared(before, tools), _code(before)
+    processors = {traits.name for traits in after.traits}
     for name, effects in _declared(after, tools).items():
         far = effects & REACHING
         if far and (not far <= had.get(name, frozenset()) or _code(after).get(name) != code.get(name)):
-            why.append(f"tool {name} may {', '.join(sorted(far))}")
+            kind = "processor" if name in processors else "tool"
+            why.append(f"{kind} {name} may {', '.join(sorted(far))}")
             opened |= far
     return tuple(why), opened
 
