@@ -221,18 +221,14 @@ def _drift(settings: Settings, evaluator: Evaluator, draws: Draws, baseline: Har
 
 
 def _canary(settings: Settings, evaluator: Evaluator, draws: Draws) -> Canary | None:
-    """None with a deterministic model too: it would give the same answers twice."""
+    """None too where it would get the same answers twice."""
     pairs = settings.gate.canary
-    return (
-        Canary(evaluator, draws, pairs, settings.gate.drift_rounds)
-        if pairs and not settings.pool.model.deterministic
-        else None
-    )
+    return Canary(evaluator, draws, pairs, settings.gate.drift_rounds) if pairs and not settings.steady else None
 
 
 def arm_order(settings: Settings) -> int | None:
-    """The seed of the order of arms: a model that answers the same whenever asked needs none."""
-    return None if settings.pool.model.deterministic else settings.seed
+    """The seed of the order of arms: a world that answers the same whenever asked needs none."""
+    return None if settings.steady else settings.seed
 
 
 def _confirmation(settings: Settings, evaluator: Evaluator, draws: Draws) -> Confirmation:

@@ -44,8 +44,8 @@ PARTS = (
 )
 """Settings that every run reads one by one."""
 _KEY_NAME = re.compile(r"(?:api_?key|secret|passw(?:or)?d|(?:access|auth|api)_?token)$", re.IGNORECASE)
-MOST_BYTES = 8 << 20
-"""Of an answer of a host: it crosses to the worker in one frame."""
+MOST_BYTES = 4 << 20
+"""Of an answer of a host: it crosses to the worker in one frame, where a byte takes up to six."""
 CHANGEABLE = ("rounds", "patience", "budget", "provider", "tracking", "run")
 """Settings outside a run's identity, with ``runner.lanes`` and ``runner.concurrency``."""
 
@@ -126,6 +126,11 @@ class Settings:
     def resume(self) -> bool:
         """Whether the run may be there already, to go on with."""
         return bool(self.raw["run"]["resume"])
+
+    @property
+    def steady(self) -> bool:
+        """Whether the same question has the same answer whenever it is asked: of the model, and of no open host."""
+        return self.pool.model.deterministic and not self.pool.web.allow_hosts
 
     @property
     def identity(self) -> dict[str, Any]:

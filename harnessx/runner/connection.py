@@ -59,9 +59,10 @@ async def exchange(place: Place, addresses: Sequence[str], request: Fetch, most:
     }
     url = httpcore.URL(scheme=place.scheme, host=place.host, port=place.port, target=place.path)
     content = request.body if request.method == "POST" else None
+    trust = _trust() if place.scheme == "https" else None
     try:
         async with (
-            httpcore.AsyncConnectionPool(_trust(), network_backend=_Pinned(addresses)) as pool,
+            httpcore.AsyncConnectionPool(trust, network_backend=_Pinned(addresses)) as pool,
             pool.stream(request.method, url, headers=list(headers.items()), content=content) as response,
         ):
             body = await _bounded(response, most)

@@ -18,13 +18,14 @@ from aegis.gate.permitted import reach, unmet
 from aegis.gate.policy import StaticPolicy
 from aegis.gate.source import findings_in
 from aegis.record import Summary
-from aegis.settings import web_rules
+from aegis.settings import MOST_BYTES, web_rules
 from aegis.store import RunStore
 from aegis.views import report
 from aegis.views.summary_table import gaps
 from harnessx.errors import UserError
 from harnessx.permissions import Grant, Permissions
-from harnessx.web import WebRules
+from harnessx.runner.wire import MAX_FRAME, pack
+from harnessx.web import Fetched, WebRules
 
 LOOK = """\
 from dataclasses import dataclass, replace
@@ -100,7 +101,15 @@ def folder(server, tmp_path_factory):
 
 def arguments(path: Path, host: str) -> tuple[str, ...]:
     allowed = ("permissions.network=grant", f"sandbox.allow_hosts=[{host}]")
-    return (*SMALL, *allowed, "gate.calibration=0", "rounds=1", f"meta.path={path}.yaml", f"run.dir={path}")
+    return (
+        *SMALL,
+        *allowed,
+        "gate.calibration=0",
+        "gate.canary=2",
+        "rounds=1",
+        f"meta.path={path}.yaml",
+        f"run.dir={path}",
+    )
 
 
 def test_an_edit_that_asks_an_allowed_host_is_confirmed_like_any_other(folder, server):
@@ -167,7 +176,7 @@ SECTION = WebRules().to_json()
         ({"allow_hosts": ["localhost:80"]}, "localhost:80 is no public name"),
         ({"requests": 0}, "sandbox.requests=0 must be a whole number of at least 1"),
         ({"answer_bytes": True}, "sandbox.answer_bytes=True must be a whole number"),
-        ({"answer_bytes": 1 << 30}, "sandbox.answer_bytes=1073741824 must be a number of at most 8388608"),
+        ({"answer_bytes": 1 << 30}, "sandbox.answer_bytes=1073741824 must be a number of at most 4194304"),
         ({"timeout_s": 0}, "sandbox.timeout_s=0 must be a number above 0"),
         ({"patience_s": "x"}, "sandbox.patience_s='x' must be a number above 0"),
         ({"hosts": []}, "no setting is called sandbox.hosts; valid: allow_hosts, "),
@@ -177,6 +186,11 @@ def test_a_rule_that_is_none_is_refused_by_its_name(changes, said):
     with pytest.raises(UserError) as caught:
         web_rules({**SECTION, **changes}, True)
     assert said in str(caught.value)
+
+
+def test_the_longest_answer_that_can_be_allowed_fits_a_frame():
+    worst = Fetched(200, {}, bytes(MOST_BYTES))
+    assert len(pack({"t": "ok", "id": 1, "fetched": worst.to_json()})) < MAX_FRAME
 
 
 def test_answers_that_are_not_kept_cannot_be_replayed_and_are_refused():
