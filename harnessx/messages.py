@@ -222,6 +222,10 @@ class Conversation(Sequence[Message]):
         """The messages that belong to one request only."""
         return self._tail
 
+    def after(self, size: int) -> tuple[Message, ...]:
+        """The messages that follow the first ``size`` of the log. O(what follows)."""
+        return (*self._log[size : self._size], *self._tail)
+
     def shared_prefix(self, other: Conversation) -> int:
         """How many leading log messages the two have in common. O(1) when they share a log."""
         limit = min(self._size, other._size)
@@ -417,10 +421,12 @@ class ModelResponse:
         }
         if self.tool_calls:
             out["tool_calls"] = [call.to_json() for call in self.tool_calls]
-        for name in ("extra", "token_ids", "logprobs"):
-            value = getattr(self, name)
-            if value is not None:
-                out[name] = value if name == "extra" else list(value)
+        if self.extra is not None:
+            out["extra"] = self.extra
+        if self.token_ids is not None:
+            out["token_ids"] = list(self.token_ids)
+        if self.logprobs is not None:
+            out["logprobs"] = list(self.logprobs)
         if self.fingerprint:
             out["fingerprint"] = self.fingerprint
         return out
