@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from harnessx.canonical import digest_of
 from harnessx.errors import UserError
-from harnessx.messages import digest_of
 
 FOLDER = "approvals"
 VERDICTS = ("approve", "deny")

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from harnessx.canonical import json_line
 from harnessx.errors import Halt, Outcome, StopReason, UserError
-from harnessx.messages import Message, ModelResponse, ToolCall, Usage, json_line
+from harnessx.messages import Message, ModelResponse, ToolCall, Usage
 from harnessx.models.spend import Spend
 
 FORMAT = 1
