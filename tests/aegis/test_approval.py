@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import pty
 import signal
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -194,6 +197,29 @@ async def test_a_request_may_be_edited_and_what_is_no_answer_is_waited_out(tmp_p
 
     assert not (await Desk("ask", Shelf(tmp_path), check=look).ask(request)).allowed
     assert looks == 3
+
+
+@pytest.mark.parametrize(("typed", "allowed"), [("yes\n", True), ("perhaps\nN\n", False)])
+async def test_it_can_be_answered_where_the_run_was_started(tmp_path, monkeypatch, typed, allowed):
+    said = []
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs) as terminal, os.fdopen(ours, "w") as keyboard:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        desk = Desk("ask", Shelf(tmp_path), lambda text: (said.append(text), keyboard.write(typed), keyboard.flush()))
+        assert (await desk.ask(Request("an edit", ("it reaches",)))).allowed is allowed
+    assert said[0].endswith("(or y or n here)")
+
+
+async def test_a_terminal_that_is_closed_leaves_the_other_ways_to_answer(tmp_path, monkeypatch):
+    request, end = Request("an edit", ("it reaches",)), "\x04"
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs) as terminal, os.fdopen(ours, "w") as keyboard:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        desk = Desk("ask", Shelf(tmp_path), lambda text: (keyboard.write(end), keyboard.flush()))
+        asked = asyncio.create_task(desk.ask(request))
+        await asyncio.sleep(0.3)
+        (tmp_path / FOLDER / f"{request.id}.approve").touch()
+        assert (await asked).allowed
 
 
 def test_the_command_lists_answers_once_and_names_what_there_is(tmp_path):
