@@ -67,11 +67,14 @@ def evaluate(config: dict[str, Any]) -> float | None:
 async def _measure(config: dict[str, Any], names: list[str | None]) -> tuple[list[Evaluation], Meter]:
     from aegis.evaluator import Evaluator
     from aegis.gate.permitted import check_permitted
-    from aegis.settings import load_system, pool_config
-    from harnessx.errors import UserError
+    from aegis.settings import budget, load_system, pool_config
+    from harnessx.errors import BudgetSpent, UserError
     from harnessx.runner.pool import Pool
+    from harnessx.runner.purse import Purse
 
-    pool = Pool(pool_config(config))
+    pool, allowed = Pool(pool_config(config)), budget(config["budget"])
+    purse = Purse(allowed.caps)
+    pool.charge(purse)
     systems = [load_system(name, pool.benchmark, pool.isolation) for name in names]
     for system in systems:
         check_permitted(system, pool)
@@ -81,8 +84,13 @@ async def _measure(config: dict[str, Any], names: list[str | None]) -> tuple[lis
     if config["limit"] is not None and len(tasks[split]) < limit:
         raise UserError(f"{split} has {len(tasks[split])} tasks; set limit to at most that")
     async with pool:
-        evaluator = Evaluator(pool, tasks)
-        evaluations = [await evaluator.evaluate(s, split, config["attempts"]) for s in systems]
+        evaluator = Evaluator(pool, tasks, budget=allowed, purse=purse)
+        try:
+            evaluations = [await evaluator.evaluate(s, split, config["attempts"]) for s in systems]
+        except BudgetSpent as reason:
+            raise UserError(
+                f"{reason}, and part of the tasks is no score: a larger budget, or a smaller limit or attempts"
+            ) from reason
     return evaluations, evaluator.meter
 
 
