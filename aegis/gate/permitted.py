@@ -79,22 +79,24 @@ def check_permitted(system: System, pool: Pool) -> None:
         UserError: names tool, effect and setting.
     """
     for harness in system.variants if isinstance(system, RoutedPool) else (system,):
-        problems = unmet(harness, pool.benchmark.tools, pool.config.permissions)
+        problems = unmet(harness, pool.benchmark.tools, pool.config.permissions, frozenset())
         if problems:
             raise UserError("; ".join(problems))
 
 
-def unmet(harness: HarnessConfig, tools: Sequence[ToolSchema], user: Permissions) -> list[str]:
-    """What the offered tools declare and no answer of a person could grant, with the remedy."""
-    both = (user & harness.slots.permissions).granted(EVERYTHING)
+def unmet(
+    harness: HarnessConfig, tools: Sequence[ToolSchema], user: Permissions, said: frozenset[Effect] = EVERYTHING
+) -> list[str]:
+    """What the offered tools declare and is not granted, with the remedy; ``said`` is what a person allows if asked."""
+    both = (user & harness.slots.permissions).granted(said)
     silent = {tool.name for tool in tools if tool.effects is None}
     problems = []
     for name, effects in _declared(harness, tools).items():
         reason = refusal(None if name in silent else effects, both)
         if reason:
             lacking = [e for e in Effect if e in effects and e not in both]
-            by_user = [f"permissions.{e}=grant" for e in lacking if e not in user.granted(EVERYTHING)]
-            own = harness.slots.permissions.granted(EVERYTHING)
+            by_user = [f"permissions.{e}=grant" for e in lacking if e not in user.granted(said)]
+            own = harness.slots.permissions.granted(said)
             by_harness = [f"slots.permissions.{e}: grant" for e in lacking if e not in own]
             remedy = " and ".join([*by_user, *by_harness])
             problems.append(f"its tool {name}: {reason}; that takes {remedy}, or a harness that does not offer it")

@@ -115,6 +115,13 @@ async def test_what_no_rule_could_grant_is_rejected_with_the_settings_it_takes()
     assert await Permitted(asking)(candidate(*ADD_TOOL, WIDER)) is None
 
 
+def test_where_nobody_is_asked_ask_is_no():
+    own = candidate(*ADD_TOOL, WIDER).harness
+    asking = Permissions(network=Grant.ASK)
+    assert unmet(own, (), asking) == []
+    assert "that takes permissions.network=grant" in unmet(own, (), asking, frozenset())[0]
+
+
 def test_a_tool_that_says_nothing_is_unmet_unless_everything_is_granted():
     silent = (ToolSchema("act"),)
     assert "does not say what it does" in unmet(HarnessConfig(), silent, Permissions())[0]
