@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from harnessx.canonical import digest_of
 from harnessx.errors import UserError
-from harnessx.messages import digest_of
 
 FOLDER = "approvals"
 VERDICTS = ("approve", "deny")
@@ -113,9 +113,11 @@ def _terminal(typed: list[str]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
 
     def read() -> None:
-        line = sys.stdin.readline().strip().lower()
-        if line[:1] in ("y", "n"):
-            typed.append("approve" if line[0] == "y" else "deny")
+        line = sys.stdin.readline().lower()
+        if not line:  # the end of input: who is left to answer has the command and the files
+            loop.remove_reader(sys.stdin)
+        elif line.strip()[:1] in ("y", "n"):
+            typed.append("approve" if line.strip()[0] == "y" else "deny")
 
     loop.add_reader(sys.stdin, read)
     try:

@@ -19,7 +19,6 @@ def evaluate(config: dict[str, Any]) -> float | None:
     from aegis.evaluator import SPLITS
     from aegis.settings import no_secrets, one_of, whole
     from aegis.statistics import paired_difference
-    from aegis.views import notation
     from harnessx.errors import UserError
 
     no_secrets(config)
@@ -52,30 +51,40 @@ def evaluate(config: dict[str, Any]) -> float | None:
                           "tokens": meter.tokens, "missing": meter.missing,
                           **({"allow_hosts": hosts} if hosts else {})}))  # fmt: skip
     else:
-        on = f"{config['benchmark']['name']}, {config['split']} split, seed {seed}: {tasks} tasks"
-        print(f"{on}, attempts of each: {config['attempts']}")
-        for name, interval in rows.items():
-            print(f"{name:40} {notation.percent(interval)} {notation.bounds(interval)}")
-        if difference is not None:
-            print(
-                f"{'difference (2 - 1), paired':40} {notation.points(difference)} {notation.point_bounds(difference)}"
-            )
-        missing = f", of which {meter.missing} could not be run and count nowhere" if meter.missing else ""
-        print(f"{meter.rollouts} rollouts{missing}, {notation.count(meter.tokens)} tokens")
-        if hosts:
-            print(notation.reachable(hosts))
+        _show(config, rows, difference, meter, tasks)
     last = list(rows.values())[-1]
     return last.mean if last is not None else None
+
+
+def _show(
+    config: dict[str, Any], rows: dict[str, Interval | None], difference: Interval | None, meter: Meter, tasks: int
+) -> None:
+    """The scores as a table."""
+    from aegis.views import notation
+
+    on = f"{config['benchmark']['name']}, {config['split']} split, seed {config['seed']}: {tasks} tasks"
+    print(f"{on}, attempts of each: {config['attempts']}")
+    for name, interval in rows.items():
+        print(f"{name:40} {notation.percent(interval)} {notation.bounds(interval)}")
+    if difference is not None:
+        print(f"{'difference (2 - 1), paired':40} {notation.points(difference)} {notation.point_bounds(difference)}")
+    missing = f", of which {meter.missing} could not be run and count nowhere" if meter.missing else ""
+    print(f"{meter.rollouts} rollouts{missing}, {notation.count(meter.tokens)} tokens")
+    if config["sandbox"]["allow_hosts"]:
+        print(notation.reachable(config["sandbox"]["allow_hosts"]))
 
 
 async def _measure(config: dict[str, Any], names: list[str | None]) -> tuple[list[Evaluation], Meter]:
     from aegis.evaluator import Evaluator
     from aegis.gate.permitted import check_permitted
-    from aegis.settings import load_system, pool_config
-    from harnessx.errors import UserError
+    from aegis.settings import budget, load_system, pool_config
+    from harnessx.errors import BudgetSpent, UserError
     from harnessx.runner.pool import Pool
+    from harnessx.runner.purse import Purse
 
-    pool = Pool(pool_config(config))
+    pool, allowed = Pool(pool_config(config)), budget(config["budget"])
+    purse = Purse(allowed.caps)
+    pool.charge(purse)
     systems = [load_system(name, pool.benchmark, pool.isolation) for name in names]
     for system in systems:
         check_permitted(system, pool)
@@ -85,8 +94,13 @@ async def _measure(config: dict[str, Any], names: list[str | None]) -> tuple[lis
     if config["limit"] is not None and len(tasks[split]) < limit:
         raise UserError(f"{split} has {len(tasks[split])} tasks; set limit to at most that")
     async with pool:
-        evaluator = Evaluator(pool, tasks)
-        evaluations = [await evaluator.evaluate(s, split, config["attempts"]) for s in systems]
+        evaluator = Evaluator(pool, tasks, budget=allowed, purse=purse)
+        try:
+            evaluations = [await evaluator.evaluate(s, split, config["attempts"]) for s in systems]
+        except BudgetSpent as reason:
+            raise UserError(
+                f"{reason}, and part of the tasks is no score: a larger budget, or a smaller limit or attempts"
+            ) from reason
     return evaluations, evaluator.meter
 
 

@@ -87,7 +87,7 @@ def run_folder(config: Mapping[str, Any], settings: Settings) -> Path:
     from hydra.types import RunMode
 
     from aegis.settings import schedule_of
-    from harnessx.messages import digest_of
+    from harnessx.canonical import digest_of
 
     sweep = HydraConfig.get().mode is RunMode.MULTIRUN
     if config["run"]["dir"] is not None:

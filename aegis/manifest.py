@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from aegis.record import Bucket, Prediction
+from harnessx.canonical import canonical_json
 from harnessx.errors import UserError
-from harnessx.messages import canonical_json
 
 SIGNATURES = ("processor_invocation", "tool_call", "prompt_feature")
 ACTIONS = ("add", "modify", "remove")

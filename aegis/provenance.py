@@ -1,11 +1,15 @@
-"""What ran: interpreter, packages, commit."""
+"""What ran: interpreter, packages, commit; and figures published with it."""
 
 from __future__ import annotations
 
+import json
 import platform
 import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from aegis.record import Versions
 
@@ -15,6 +19,15 @@ PACKAGES = ("hydra-core", "omegaconf", "litellm", "datasets", "pandas", "libcst"
 def versions() -> Versions:
     """The versions behind a result; the commit is None outside a repository."""
     return Versions(platform.python_version(), {p: v for p in PACKAGES if (v := _installed(p))}, _commit())
+
+
+def publish(table: Mapping[str, Any], file: Path | None) -> None:
+    """Write ``table`` with the `versions` behind it to ``file``, as JSON; to the terminal where there is none."""
+    text = json.dumps({**table, "versions": asdict(versions())}, indent=1, sort_keys=True) + "\n"
+    if file is None:
+        print(text, end="")
+    else:
+        file.write_text(text)
 
 
 def _installed(package: str) -> str:

@@ -28,7 +28,7 @@ from enum import StrEnum
 
 from aegis.schema import LATER, Record, RecordInvalid
 from aegis.statistics import Interval
-from harnessx.messages import JSON
+from harnessx.canonical import JSON
 
 __all__ = ["LATER", "Record", "RecordInvalid"]
 

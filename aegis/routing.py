@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from harnessx.canonical import digest_of
 from harnessx.errors import UserError
 from harnessx.harness import HarnessConfig
-from harnessx.messages import digest_of
 from harnessx.tasks import Task
 
 FORMAT = 1

@@ -99,7 +99,7 @@ class Settings:
             splits={name: config["benchmark"]["splits"][name] for name in SPLITS},
             gate=section_of(GateConfig, "gate", config["gate"], ignore=("decisions",)),
             decisions=config["gate"]["decisions"],
-            budget=_budget(config["budget"]),
+            budget=budget(config["budget"]),
             pool=pool_config(config),
             harness=config["harness"],
             raw=config,
@@ -112,10 +112,6 @@ class Settings:
             whole(f"benchmark.splits.{name}", size)
         check_gate(self.gate, self.decisions)
         number("actionability", self.actionability, "between 0 and 1, both included", lambda x: 0 <= x <= 1)
-        for name in ("rollouts", "tokens", "usd", "confirm_above"):
-            if getattr(self.budget, name) is not None:
-                number(f"budget.{name}", getattr(self.budget, name), "above 0", lambda x: x > 0)
-        one_of("budget.confirm", self.budget.confirm, ("ask", "yes"))
         if self.gate.screen_attempts > self.attempts:
             raise UserError(f"gate.screen_attempts={self.gate.screen_attempts} exceeds attempts={self.attempts}")
         one_of("run.resume", self.raw["run"]["resume"], (True, False))
@@ -144,8 +140,8 @@ def schedule_of(config: Mapping[str, Any]) -> dict[str, Any]:
     return {"rounds": config.get("rounds"), "patience": config.get("patience"), "budget": budget}
 
 
-def _budget(section: Mapping[str, Any]) -> Budget:
-    """The budget with the caps of its roles.
+def budget(section: Mapping[str, Any]) -> Budget:
+    """A command's budget, with the caps of its roles; what ``section`` leaves out is unlimited.
 
     Raises:
         UserError: names the setting that is unknown, missing or out of range.
@@ -159,7 +155,12 @@ def _budget(section: Mapping[str, Any]) -> Budget:
         for name in ("tokens", "usd"):
             if (value := getattr(caps[role], name)) is not None:
                 number(f"budget.roles.{role}.{name}", value, "above 0", lambda x: x > 0)
-    return section_of(Budget, "budget", {**section, "roles": caps})
+    found = section_of(Budget, "budget", {**asdict(Budget()), **section, "roles": caps})
+    for name in ("rollouts", "tokens", "usd", "confirm_above"):
+        if (value := getattr(found, name)) is not None:
+            number(f"budget.{name}", value, "above 0", lambda x: x > 0)
+    one_of("budget.confirm", found.confirm, ("ask", "yes"))
+    return found
 
 
 def identity_of(config: Mapping[str, Any]) -> dict[str, Any]:

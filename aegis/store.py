@@ -26,8 +26,8 @@ from urllib.parse import quote
 
 from aegis.audit import AuditTrail, sync_folder, whole_lines
 from aegis.lock import RunLock
+from harnessx.canonical import canonical_json
 from harnessx.errors import UserError
-from harnessx.messages import canonical_json
 from harnessx.models.spend import Spend
 from harnessx.redaction import redact
 from harnessx.runner.cassette import Entry

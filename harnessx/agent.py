@@ -53,7 +53,7 @@ class Agent:
             return await run_rollout(rollout, self._models, environment, verifier, tape=tape)
         contents = self.harness.slots.tracer == "full"
         with _created(trajectory) as file:
-            recorder = Recorder(lambda line: file.write(line.encode()), keep=verifier is not None, contents=contents)
+            recorder = Recorder(file.write, keep=verifier is not None, contents=contents)
             return await run_rollout(rollout, self._models, environment, verifier, tape=tape, recorder=recorder)
 
 

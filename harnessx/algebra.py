@@ -18,10 +18,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from harnessx.canonical import canonical_json
 from harnessx.errors import HarnessInvalid
 from harnessx.harness import HarnessConfig, Limits, Slots
 from harnessx.hooks import Hook
-from harnessx.messages import canonical_json
 from harnessx.spec import Spec, spec_of, traits_of
 
 if TYPE_CHECKING:

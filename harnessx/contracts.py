@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from harnessx.canonical import canonical_json
 from harnessx.errors import ContractViolation
 from harnessx.hooks import (
     BeforeModelEvent,
@@ -20,7 +21,7 @@ from harnessx.hooks import (
     ToolCallEvent,
     ToolResultEvent,
 )
-from harnessx.messages import Conversation, Message, ToolCall, canonical_json
+from harnessx.messages import Conversation, Message, ToolCall
 
 Problem: TypeAlias = tuple[str, str]
 """A field, and what is wrong with it."""

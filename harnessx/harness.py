@@ -16,9 +16,9 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from harnessx.canonical import canonical_json, digest_of
 from harnessx.errors import HarnessInvalid
 from harnessx.hooks import Hook
-from harnessx.messages import canonical_json, digest_of
 from harnessx.permissions import Effect
 from harnessx.slots import Limits, Slots, ToolRegistry, known, section, writable
 from harnessx.spec import Spec, Traits, spec_of, traits_of

@@ -159,7 +159,7 @@ class RunLoop:
             processor = build(spec, harness.assets, allow_assets=allow_assets)
             if not isinstance(processor, Processor):
                 raise HarnessInvalid(f"{spec.target} is not a Processor")
-            with boundary(Source.PROCESSOR, spec.name):
+            with boundary(Source.PROCESSOR, traits.name):
                 processor.bind(self._context)
             for hook in traits.hooks:
                 at[hook].append(processor)
@@ -227,8 +227,7 @@ class RunLoop:
         if answer is not None:
             self._extend(answer.to_message())
             if answer.tool_calls:
-                calls = [self._run_call(step, call) for call in answer.tool_calls]
-                self._extend(*await _in_order(calls))
+                self._extend(*await _in_order([self._run_call(step, call) for call in answer.tool_calls]))
                 stop = StopReason.ENVIRONMENT_DONE if self._done else None
             else:
                 stop = StopReason.FINISHED

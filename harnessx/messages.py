@@ -10,74 +10,14 @@ import functools
 import hashlib
 import json
 import json.encoder
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, overload
 
-import orjson
-
+from harnessx.canonical import canonical_json
 from harnessx.permissions import Effect
 
-JSON: TypeAlias = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
-
-
-def json_encoder(*, sort_keys: bool = False) -> Callable[[object], str]:
-    """``json.dumps`` without spaces, unicode kept; its C encoder is made once, not for every value."""
-    plain = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=sort_keys, check_circular=False)
-    make = getattr(json.encoder, "c_make_encoder", None)
-    if make is None:
-        return plain.encode
-    text = json.encoder.encode_basestring
-    chunks = make(None, plain.default, text, None, ":", ",", sort_keys, False, True)
-    return lambda value: "".join(chunks(value, 0))
-
-
-_encode = json_encoder(sort_keys=True)
-_plain = json_encoder()
-_STRICT = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
-
-
-def json_line(value: object) -> bytes:
-    """``value`` as one line of JSON in UTF-8: for what is sent and written down, never for what is hashed.
-
-    NaN and the infinities, which JSON does not know (RFC 8259, 6), become null; a UUID becomes text.
-
-    Raises:
-        TypeError: not a JSON value.
-        ValueError: text that no encoding can hold.
-    """
-    try:
-        return orjson.dumps(value, option=_STRICT)
-    except TypeError:  # also integers beyond 64 bits, keys that are numbers, half a surrogate pair
-        return _plain(_finite(value)).encode()
-
-
-def _finite(value: object) -> object:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def canonical_json(value: object) -> str:
-    """One string per JSON value: sorted keys, no spaces, unicode kept.
-
-    Raises:
-        TypeError: not a JSON value.
-        ValueError: nested too deeply, or in itself.
-    """
-    try:
-        return _encode(value)
-    except RecursionError as error:
-        raise ValueError("nested too deeply, or in itself") from error
-
-
-def digest_of(value: object) -> str:
-    """128-bit BLAKE2b (RFC 7693) of the canonical JSON of ``value``, in hex."""
-    return hashlib.blake2b(_encode(value).encode(), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +162,10 @@ class Conversation(Sequence[Message]):
         """The messages that belong to one request only."""
         return self._tail
 
+    def after(self, size: int) -> tuple[Message, ...]:
+        """The messages that follow the first ``size`` of the log. O(what follows)."""
+        return (*self._log[size : self._size], *self._tail)
+
     def shared_prefix(self, other: Conversation) -> int:
         """How many leading log messages the two have in common. O(1) when they share a log."""
         limit = min(self._size, other._size)
@@ -288,7 +232,7 @@ class Conversation(Sequence[Message]):
 
 
 def _link(previous: bytes, message: Message) -> bytes:
-    body = _encode(message.to_json()).encode()
+    body = canonical_json(message.to_json()).encode()
     return hashlib.blake2b(previous + body, digest_size=16).digest()
 
 
@@ -372,14 +316,14 @@ class ModelRequest:
 
     def digest(self) -> str:
         """Hash of everything the model sees, chained over the messages: O(new content)."""
-        sampling = _encode(self.sampling) if self.sampling else ""
+        sampling = canonical_json(self.sampling) if self.sampling else ""
         head = _head(self.role, self.system, self.tools, sampling)
         return hashlib.blake2b(self.messages.digest() + head, digest_size=16).hexdigest()
 
 
 @functools.lru_cache(maxsize=1024)
 def _head(role: str, system: str, tools: tuple[ToolSchema, ...], sampling: str) -> bytes:
-    return _encode([role, system, [t.to_json() for t in tools], sampling]).encode()
+    return canonical_json([role, system, [t.to_json() for t in tools], sampling]).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -417,10 +361,12 @@ class ModelResponse:
         }
         if self.tool_calls:
             out["tool_calls"] = [call.to_json() for call in self.tool_calls]
-        for name in ("extra", "token_ids", "logprobs"):
-            value = getattr(self, name)
-            if value is not None:
-                out[name] = value if name == "extra" else list(value)
+        if self.extra is not None:
+            out["extra"] = self.extra
+        if self.token_ids is not None:
+            out["token_ids"] = list(self.token_ids)
+        if self.logprobs is not None:
+            out["logprobs"] = list(self.logprobs)
         if self.fingerprint:
             out["fingerprint"] = self.fingerprint
         return out

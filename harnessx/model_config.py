@@ -12,8 +12,9 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from harnessx.canonical import digest_of
 from harnessx.errors import ModelFailure, UserError
-from harnessx.messages import ModelRequest, ModelResponse, Usage, digest_of
+from harnessx.messages import ModelRequest, ModelResponse, Usage
 from harnessx.models.base import CallContext, Model
 from harnessx.models.patience import Patience
 from harnessx.models.provider import Provider

@@ -42,7 +42,7 @@ class Pipeline(Generic[E]):
                 try:
                     stream = processor.process(current)
                     if type(stream) is GeneratorType:
-                        outs = list(islice(stream, most + 1))
+                        outs = [*islice(stream, most + 1)]
                     else:
                         outs = await _first(stream, most + 1)  # type: ignore[arg-type]
                     for out in outs:
@@ -55,7 +55,7 @@ class Pipeline(Generic[E]):
                     raise Failure(Source.PROCESSOR, f"{where}: {type(error).__name__}: {error}") from error
                 if len(outs) < least:
                     raise self._violation(processor, "intercept", "no event")
-                produced += outs
+                produced = produced + outs if produced else outs
                 if len(produced) > most:
                     raise self._violation(processor, "split", f"more than {most} events")
             events = produced

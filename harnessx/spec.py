@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from types import MappingProxyType, ModuleType
 from typing import Any
 
+from harnessx.canonical import canonical_json
 from harnessx.errors import HarnessInvalid
 from harnessx.hooks import Hook
-from harnessx.messages import canonical_json
 from harnessx.permissions import Effect
 from harnessx.processor import Dimension, Order
 from harnessx.sandbox.view import PLUGINS

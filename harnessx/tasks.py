@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from harnessx.messages import ToolCall, ToolSchema, digest_of
+from harnessx.canonical import digest_of
+from harnessx.messages import ToolCall, ToolSchema
 
 if TYPE_CHECKING:
     from harnessx.harness import HarnessConfig

@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from harnessx.canonical import json_line
 from harnessx.errors import Halt, Outcome, StopReason, UserError
-from harnessx.messages import Message, ModelResponse, ToolCall, Usage, json_line
+from harnessx.messages import Message, ModelResponse, ToolCall, Usage
 from harnessx.models.spend import Spend
 
 FORMAT = 1
@@ -98,7 +99,7 @@ class Shorthand:
         self._answers: dict[str, ModelResponse] = {}
         self._results: dict[str, str] = {}
 
-    def line(self, step: Step) -> str:
+    def line(self, step: Step) -> bytes:
         """The step as one line of the file."""
         exchanges = [self._exchange_row(exchange) for exchange in step.exchanges]
         asked = _asked(step)
@@ -264,7 +265,7 @@ class Trajectory:
     def to_jsonl(self) -> str:
         """The whole file."""
         steps = map(Shorthand().line, self.steps)
-        return "".join((encode(self.header()), *steps, encode(self.ending())))
+        return b"".join((encode(self.header()), *steps, encode(self.ending()))).decode()
 
     @classmethod
     def from_jsonl(cls, text: str) -> Trajectory:
@@ -306,6 +307,6 @@ class Trajectory:
         self.claims = row["claims"]
 
 
-def encode(row: Mapping[str, Any]) -> str:
+def encode(row: Mapping[str, Any]) -> bytes:
     """One line of a trajectory file."""
-    return json_line(row).decode() + "\n"
+    return json_line(row) + b"\n"

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlencode, urlsplit
 
+from harnessx.canonical import digest_of
 from harnessx.errors import FetchRefused
-from harnessx.messages import digest_of
 
 METHODS = ("GET", "HEAD", "POST")
 MAX_URL = 8192

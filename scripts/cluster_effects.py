@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import math
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from catalog_effects import collect
 
 from aegis.evaluator import EVOLVE, SEALED, Evaluation, Evaluator
-from aegis.provenance import versions
+from aegis.provenance import publish
 from harnessx.model_config import ModelConfig
 from harnessx.runner.pool import Pool, PoolConfig
 
@@ -37,8 +35,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/cluster_effects.json"))
     arguments = parser.parse_args()
     found = asyncio.run(measure(arguments.tasks, arguments.seed))
-    report = {**found, "tasks": arguments.tasks, "seed": arguments.seed, "versions": asdict(versions())}
-    arguments.out.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
+    report = {**found, "tasks": arguments.tasks, "seed": arguments.seed}
+    publish(report, arguments.out)
     print(f"{report['conflicting']} of {len(report['levers'])} levers conflict")
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from aegis.evaluator import SEALED, VALIDATION, Evaluator
 from aegis.lineage import deployed
-from aegis.provenance import versions
+from aegis.provenance import publish
 from aegis.record import Decision
 from aegis.routing import RoutedPool, System
 from aegis.settings import Settings
@@ -66,8 +66,8 @@ def main() -> None:
             found[arm].append({"seed": seed, **rates, **spent(RunFolder.read(folder))})
             print(arm, json.dumps(_brief(found[arm][-1])), flush=True)
         tasks = {"choose": arguments.choose, "measure": arguments.tasks}
-        report = {"settings": settings, "tasks": tasks, **table(found), "versions": asdict(versions())}
-        arguments.out.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
+        report = {"settings": settings, "tasks": tasks, **table(found)}
+        publish(report, arguments.out)
 
 
 def table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ sys.path[:0] = [str(ROOT / "tests/aegis")]
 
 from evolve_drive import SMALL, code, edit, good_code, insert, lasting, script  # noqa: E402
 
-from aegis.provenance import versions  # noqa: E402
+from aegis.provenance import publish  # noqa: E402
 from aegis.store import RunStore  # noqa: E402
 
 VICTIMS = ("host", "lane", "worker", "environment")
@@ -91,13 +91,8 @@ def main() -> None:
         "rollouts": len(matrix.whole_keys),
         "seconds_undisturbed": round(matrix.takes, 1),
         "seed": arguments.seed,
-        "versions": asdict(versions()),
     }
-    text = json.dumps(table, indent=1, sort_keys=True) + "\n"
-    if arguments.out is None:
-        print(text, end="")
-    else:
-        arguments.out.write_text(text)
+    publish(table, arguments.out)
 
 
 class Matrix:

@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,7 @@ sys.path[:0] = [str(HOME)]
 from misbehaving import FAULTS, OK, Misbehaving, Thin, at_random, misbehaving  # noqa: E402
 from runner_world import jobs  # noqa: E402
 
-from aegis.provenance import versions  # noqa: E402
+from aegis.provenance import publish  # noqa: E402
 from harnessx.errors import ModelFailure  # noqa: E402
 from harnessx.messages import Conversation, Message, ModelRequest  # noqa: E402
 from harnessx.model_config import ModelConfig  # noqa: E402
@@ -56,12 +54,8 @@ def main() -> None:
         for client in ("thin", "litellm")
         for kinds in (("429",), ("429 after",), FAULTS)
     ]
-    table = {"at_once": AT_ONCE, "share": given.share, "seed": given.seed, "rows": rows, "versions": asdict(versions())}
-    text = json.dumps(table, indent=1, sort_keys=True) + "\n"
-    if given.out is None:
-        print(text, end="")
-    else:
-        given.out.write_text(text)
+    table = {"at_once": AT_ONCE, "share": given.share, "seed": given.seed, "rows": rows}
+    publish(table, given.out)
 
 
 def row(kinds: Sequence[str], client: str, latency: float, given: argparse.Namespace) -> dict[str, Any]:

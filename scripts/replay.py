@@ -9,14 +9,12 @@ some pair) and those that change it (none ever was).
 from __future__ import annotations
 
 import argparse
-import json
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from aegis.provenance import versions
+from aegis.provenance import publish
 from aegis.record import CandidateRecord
 from aegis.views.folder import RunFolder
 
@@ -34,13 +32,8 @@ def main() -> None:
         "seeds": [seed for folder in folders if folder.summary is not None for seed in folder.summary.seeds],
         "later_request": _by_bucket(c for c in confirmed if c.calls.candidate.replayed),
         "first_request": _by_bucket(c for c in confirmed if not c.calls.candidate.replayed),
-        "versions": asdict(versions()),
     }
-    text = json.dumps(table, indent=1, sort_keys=True) + "\n"
-    if arguments.out is None:
-        print(text, end="")
-    else:
-        arguments.out.write_text(text)
+    publish(table, arguments.out)
 
 
 def _by_bucket(candidates: Iterable[CandidateRecord]) -> dict[str, dict[str, Any]]:

@@ -22,7 +22,7 @@ import json
 import resource
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from aegis.evaluator import EVOLVE, VALIDATION, Evaluator
 from aegis.gate.config import GateConfig
 from aegis.gate.confirmation import Draws
 from aegis.lineage import generations
-from aegis.provenance import versions
+from aegis.provenance import publish
 from aegis.record import Decision
 from aegis.statistics import ClusterHarm, PairedTest, Verdict
 from aegis.views.folder import RunFolder
@@ -112,9 +112,8 @@ def main() -> None:
         "moved": [row for row in found if len({row[n] for n in ("on", "same_calls", "fresh", "fresh_calls")}) > 1],
         "equal": {name: sum(row[name] for row in times) for name in ("checked", "equal")},
         "savings": savings(found, times),
-        "versions": asdict(versions()),
     }
-    arguments.out.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
+    publish(report, arguments.out)
 
 
 def _by_seed(levers: int, runs: Sequence[Path]) -> dict[int, list[RunFolder]]:

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from aegis.provenance import versions
+from aegis.provenance import publish
 from aegis.store import RunStore
 from harnessx.algebra import set_asset
 from harnessx.hooks import Hook
@@ -87,13 +87,8 @@ def main() -> None:
         "growth": {name: _growth(samples, since, name) for name in HELD},
         "samples": [asdict(sample) for sample in samples],
         "store_us": {str(size): asdict(store_prices(size)) for size in SIZES},
-        "versions": asdict(versions()),
     }
-    text = json.dumps(table, indent=1, sort_keys=True) + "\n"
-    if arguments.out is None:
-        print(text, end="")
-    else:
-        arguments.out.write_text(text)
+    publish(table, arguments.out)
 
 
 def _growth(samples: list[Sample], since: Sample, name: str) -> float:

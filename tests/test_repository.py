@@ -22,7 +22,7 @@ TOP_LEVEL = {
 HEAVY = ("datasets", "hydra", "libcst", "litellm", "numpy", "pandas", "pyarrow", "ray", "torch", "wandb")
 GRAB_BAGS = ("utils", "util", "helpers", "helper", "common", "misc", "manager")
 FLOORS = (
-    "errors permissions",
+    "canonical errors permissions",
     "messages sandbox",
     "hooks models tools trajectory tasks web",
     "processor contracts redaction spec",

@@ -79,14 +79,16 @@ def check_permitted(system: System, pool: Pool) -> None:
         UserError: names tool, effect and setting.
     """
     for harness in system.variants if isinstance(system, RoutedPool) else (system,):
-        problems = unmet(harness, pool.benchmark.tools, pool.config.permissions)
+        problems = unmet(harness, pool.benchmark.tools, pool.config.permissions, frozenset())
         if problems:
             raise UserError("; ".join(problems))
 
 
-def unmet(harness: HarnessConfig, tools: Sequence[ToolSchema], user: Permissions) -> list[str]:
-    """What the offered tools declare and no answer of a person could grant, with the remedy."""
-    both = (user & harness.slots.permissions).granted(EVERYTHING)
+def unmet(
+    harness: HarnessConfig, tools: Sequence[ToolSchema], user: Permissions, said: frozenset[Effect] = EVERYTHING
+) -> list[str]:
+    """What the offered tools declare and is not granted, with the remedy; ``said`` is what a person allows if asked."""
+    both = (user & harness.slots.permissions).granted(said)
     silent = {tool.name for tool in tools if tool.effects is None}
     processors = {traits.name for traits in harness.traits}
     problems = []
@@ -94,8 +96,8 @@ def unmet(harness: HarnessConfig, tools: Sequence[ToolSchema], user: Permissions
         reason = refusal(None if name in silent else effects, both)
         if reason:
             lacking = [e for e in Effect if e in effects and e not in both]
-            by_user = [f"permissions.{e}=grant" for e in lacking if e not in user.granted(EVERYTHING)]
-            own = harness.slots.permissions.granted(EVERYTHING)
+            by_user = [f"permissions.{e}=grant" for e in lacking if e not in user.granted(said)]
+            own = harness.slots.permissions.granted(said)
             by_harness = [f"slots.permissions.{e}: grant" for e in lacking if e not in own]
             remedy = " and ".join([*by_user, *by_harness])
             kind = "processor" if name in processors else "tool"

@@ -11,7 +11,9 @@ STANDARD = frozenset(
     fractions functools heapq itertools json math operator random re statistics string textwrap typing
     unicodedata""".split()
 )
-OWN = frozenset("errors hooks messages permissions processor processors redaction tasks tools.base web".split())
+OWN = frozenset(
+    "canonical errors hooks messages permissions processor processors redaction tasks tools.base web".split()
+)
 """Modules of ``harnessx`` that a processor or a tool is written with. Those below ``processors`` too."""
 ROOT = frozenset("Dimension Hook Order Outcome Processor Spec StopReason Task".split())
 """What may be imported from ``harnessx`` itself."""

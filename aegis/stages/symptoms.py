@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from harnessx.canonical import canonical_json
 from harnessx.errors import Outcome, StopReason
-from harnessx.messages import ToolCall, canonical_json
+from harnessx.messages import ToolCall
 from harnessx.trajectory import Step, Trajectory
 
 

@@ -36,6 +36,8 @@ def _run(arguments: argparse.Namespace) -> None:
         print(json.dumps({**record, "versions": asdict(versions())}, indent=1))
     else:
         _show(record["rows"])
+        for kind in record.get("impossible", ()):
+            print("no edit can be: " + ", ".join(f"{name} {value:.3g}" for name, value in kind.items()))
 
 
 def _null(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -46,8 +48,11 @@ def _null(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _power(arguments: argparse.Namespace) -> dict[str, Any]:
     ratios = ("against_coupled", "against_uncoupled")
-    rows = power.study(arguments.runs, arguments.seed)
-    return {"rows": [{**asdict(row), **{name: getattr(row, name) for name in ratios}} for row in rows]}
+    rows, impossible = power.study(arguments.runs, arguments.seed)
+    return {
+        "rows": [{**asdict(row), **{name: getattr(row, name) for name in ratios}} for row in rows],
+        "impossible": [{"gain": gain, "scope": scope, "losses": losses} for gain, scope, losses in impossible],
+    }
 
 
 def _drift(arguments: argparse.Namespace) -> dict[str, Any]:

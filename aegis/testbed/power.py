@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from aegis.statistics.power import GAINS, SCOPES
 from aegis.statistics.prices import Effect as Seen
@@ -48,10 +49,19 @@ class Price:
         return self.candidate_mean / self.uncoupled if self.uncoupled else None
 
 
-def study(runs: int, seed: int) -> list[Price]:
-    """Every gain on every scope, without and with losses of a third of the gains; ``runs`` paths each."""
-    kinds = [(gain, scope, losses) for scope in SCOPES for gain in GAINS for losses in (0.0, 1 / 3)]
-    return [price for price in each(_price, [(*kind, runs, seed) for kind in kinds]) if price is not None]
+Kind: TypeAlias = tuple[float, float, float]
+"""Gain, scope and losses of an edit, each a share of 1."""
+
+
+def study(runs: int, seed: int) -> tuple[list[Price], list[Kind]]:
+    """Every gain on every scope, without and with losses of a third of the gains; ``runs`` paths each.
+
+    Returns:
+        The prices, and the kinds that cannot be: so few tasks have no room for such a gain.
+    """
+    kinds: list[Kind] = [(gain, scope, losses) for scope in SCOPES for gain in GAINS for losses in (0.0, 1 / 3)]
+    found = dict(zip(kinds, each(_price, [(*kind, runs, seed) for kind in kinds]), strict=True))
+    return [price for price in found.values() if price is not None], [k for k, price in found.items() if price is None]
 
 
 def _price(gain: float, scope: float, losses: float, runs: int, seed: int) -> Price | None:

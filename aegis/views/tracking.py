@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from aegis.record import CurvePoint, Summary
 from aegis.statistics import Interval
 from aegis.views.folder import RunFolder
-from harnessx.messages import digest_of
+from harnessx.canonical import digest_of
 
 if TYPE_CHECKING:
     from wandb.sdk.wandb_run import Run

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Protocol, cast
 from benchmarks.alfworld.games import GET_GAMES, OFFICIAL_SPLITS, Game, find_games
 from benchmarks.alfworld.pool import GamePool, GameProcess
 from benchmarks.household.environment import TOOLS
+from harnessx.canonical import digest_of
 from harnessx.errors import ToolError, UserError
-from harnessx.messages import ToolCall, digest_of
+from harnessx.messages import ToolCall
 from harnessx.tasks import Environment, Score, Task, ToolResult
 
 if TYPE_CHECKING:

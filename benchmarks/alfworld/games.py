@@ -15,8 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from harnessx.canonical import digest_of
 from harnessx.errors import UserError
-from harnessx.messages import digest_of
 
 OFFICIAL_SPLITS = ("train", "valid_train", "valid_seen", "valid_unseen")
 

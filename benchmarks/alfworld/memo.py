@@ -23,7 +23,7 @@ from tempfile import NamedTemporaryFile
 from types import SimpleNamespace
 from typing import Any
 
-from harnessx.messages import digest_of
+from harnessx.canonical import digest_of
 
 Translation = tuple[Any, str]
 """What TextWorld reads of a task (types, objects, initial facts, actions), and its SAS text."""

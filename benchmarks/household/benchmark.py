@@ -11,8 +11,9 @@ from benchmarks.household.environment import TOOLS, HouseholdEnvironment
 from benchmarks.household.generate import CLUSTER, scenario
 from benchmarks.household.rooms import APPLIANCE, kind
 from benchmarks.household.world import Scenario, World
+from harnessx.canonical import digest_of
 from harnessx.errors import UserError
-from harnessx.messages import ToolCall, digest_of
+from harnessx.messages import ToolCall
 from harnessx.tasks import Environment, Score, Task
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from harnessx.canonical import digest_of
 from harnessx.errors import LimitReached, ModelFailure, StopReason
-from harnessx.messages import Message, ModelRequest, ModelResponse, Part, ToolCall, Usage, digest_of
+from harnessx.messages import Message, ModelRequest, ModelResponse, Part, ToolCall, Usage
 from harnessx.models.base import CallContext
 
 _LASTING = (400, 401, 403, 404, 405, 413, 422)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from harnessx.canonical import digest_of
 from harnessx.errors import ModelFailure
-from harnessx.messages import ModelRequest, ModelResponse, ToolCall, Usage, digest_of
+from harnessx.messages import ModelRequest, ModelResponse, ToolCall, Usage
 from harnessx.models.base import CallContext
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from harnessx.messages import canonical_json
+from harnessx.canonical import canonical_json
 
 Signature: TypeAlias = tuple[str, str]
 

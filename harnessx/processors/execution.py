@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from harnessx.canonical import canonical_json
 from harnessx.hooks import Event, Hook, ToolCallEvent
-from harnessx.messages import canonical_json
 from harnessx.processor import Dimension, Order, Processor
 from harnessx.processors.calls import any_of
 

@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any
 
-from harnessx.messages import canonical_json
+from harnessx.canonical import canonical_json
 
 _OPEN = {"{": "}", "[": "]"}
 _LONE_PAIR = re.compile(r"""\{\s*["']?(\w+)["']?\s*:\s*["']?([^"'{}\[\],:]+?)["']?\s*\}?\s*$""")

@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from harnessx.canonical import canonical_json, json_encoder
 from harnessx.errors import Failure, Source, ToolError
-from harnessx.messages import ModelResponse, ToolCall, ToolSchema, canonical_json, json_encoder
+from harnessx.messages import ModelResponse, ToolCall, ToolSchema
 from harnessx.redaction import redact
 from harnessx.tasks import Environment, Score, Task, ToolResult, Verifier
 from harnessx.trajectory import Trajectory

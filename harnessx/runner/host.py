@@ -55,7 +55,7 @@ class Tape(Protocol):
 class Recorder:
     """Where the record goes while it grows. ``keep`` also holds steps in memory for the verifier."""
 
-    write: Callable[[str], object] | None = None
+    write: Callable[[bytes], object] | None = None
     keep: bool = True
     contents: bool = True
 
@@ -322,7 +322,7 @@ class Host:
             self._system[path] = request.system
             system = self._redactor(request.system)
         self._previous[path] = messages
-        sent = messages[kept:]
+        sent = messages.after(kept)
         for message in sent:
             if message.role == "user" or message.role == "system":
                 sent = tuple(map(self._recorded, sent))

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harnessx.canonical import digest_of
 from harnessx.errors import Outcome, StopReason
 from harnessx.harness import HarnessConfig
-from harnessx.messages import digest_of
 from harnessx.models.spend import Spend
 from harnessx.tasks import Task
 

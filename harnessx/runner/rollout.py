@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from harnessx.canonical import canonical_json
 from harnessx.errors import (
     Failure,
     HarnessxError,
@@ -22,7 +23,6 @@ from harnessx.errors import (
 )
 from harnessx.harness import HarnessConfig
 from harnessx.loop import Ending, Episode, RunLoop
-from harnessx.messages import canonical_json
 from harnessx.model_config import Models
 from harnessx.permissions import Effect, Permissions, refusal
 from harnessx.redaction import redact, redactor

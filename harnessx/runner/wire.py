@@ -18,8 +18,9 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias, get_args
 
+from harnessx.canonical import json_line
 from harnessx.errors import Failure, FetchRefused, LimitReached, ModelFailure, Source, StopReason, ToolError
-from harnessx.messages import Conversation, Message, ModelRequest, Part, Role, ToolCall, ToolSchema, json_line
+from harnessx.messages import Conversation, Message, ModelRequest, Part, Role, ToolCall, ToolSchema
 from harnessx.web import Fetch, body_from_json
 
 VERSION = 4

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import pty
 import signal
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
 from evolve_drive import SMALL, candidates, command, edit, evolved, good_code, insert, lasting, run, script
-from test_gate import REMIND, candidate
+from gate_drive import REMIND, candidate
 
 from aegis.approvals import FOLDER, Answer, Desk, Request, requests
 from aegis.gate.approval import Approval, Risk
@@ -112,6 +115,13 @@ async def test_what_no_rule_could_grant_is_rejected_with_the_settings_it_takes()
     assert await Permitted(asking)(candidate(*ADD_TOOL, WIDER)) is None
 
 
+def test_where_nobody_is_asked_ask_is_no():
+    own = candidate(*ADD_TOOL, WIDER).harness
+    asking = Permissions(network=Grant.ASK)
+    assert unmet(own, (), asking) == []
+    assert "that takes permissions.network=grant" in unmet(own, (), asking, frozenset())[0]
+
+
 def test_a_tool_that_says_nothing_is_unmet_unless_everything_is_granted():
     silent = (ToolSchema("act"),)
     assert "does not say what it does" in unmet(HarnessConfig(), silent, Permissions())[0]
@@ -194,6 +204,29 @@ async def test_a_request_may_be_edited_and_what_is_no_answer_is_waited_out(tmp_p
 
     assert not (await Desk("ask", Shelf(tmp_path), check=look).ask(request)).allowed
     assert looks == 3
+
+
+@pytest.mark.parametrize(("typed", "allowed"), [("yes\n", True), ("perhaps\nN\n", False)])
+async def test_it_can_be_answered_where_the_run_was_started(tmp_path, monkeypatch, typed, allowed):
+    said = []
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs) as terminal, os.fdopen(ours, "w") as keyboard:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        desk = Desk("ask", Shelf(tmp_path), lambda text: (said.append(text), keyboard.write(typed), keyboard.flush()))
+        assert (await desk.ask(Request("an edit", ("it reaches",)))).allowed is allowed
+    assert said[0].endswith("(or y or n here)")
+
+
+async def test_a_terminal_that_is_closed_leaves_the_other_ways_to_answer(tmp_path, monkeypatch):
+    request, end = Request("an edit", ("it reaches",)), "\x04"
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs) as terminal, os.fdopen(ours, "w") as keyboard:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        desk = Desk("ask", Shelf(tmp_path), lambda text: (keyboard.write(end), keyboard.flush()))
+        asked = asyncio.create_task(desk.ask(request))
+        await asyncio.sleep(0.3)
+        (tmp_path / FOLDER / f"{request.id}.approve").touch()
+        assert (await asked).allowed
 
 
 def test_the_command_lists_answers_once_and_names_what_there_is(tmp_path):

@@ -140,3 +140,16 @@ def test_a_mistake_is_one_line(argument, said):
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert said in done.stderr
+
+
+@pytest.mark.parametrize(("budget", "reason"), [("rollouts=5", "budget of 5 rollouts"), ("tokens=900", "900 tokens")])
+def test_what_a_budget_cuts_off_is_no_score(budget, reason):
+    done = run(*SMALL, f"budget.{budget}", module="aegis.evaluate")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert reason in done.stderr
+    assert "no score" in done.stderr
+
+
+def test_a_budget_that_suffices_changes_nothing():
+    assert evaluate("budget.rollouts=12", "budget.tokens=10000000") == evaluate()

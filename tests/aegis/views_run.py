@@ -34,7 +34,7 @@ from aegis.record import (
 from aegis.statistics import Interval
 from harnessx import Edit, HarnessConfig, Spec
 from harnessx.algebra import Insert, SetParam, SetSlot
-from harnessx.messages import digest_of
+from harnessx.canonical import digest_of
 
 CONFIG = """\
 benchmark: {name: household, evolve: 40, validation: 40, sealed: 40}

@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
+from harnessx.canonical import digest_of
 from harnessx.errors import ModelFailure
-from harnessx.messages import ModelRequest, ModelResponse, ToolCall, Usage, digest_of
+from harnessx.messages import ModelRequest, ModelResponse, ToolCall, Usage
 from harnessx.models.base import CallContext
 
 OK = "ok"

@@ -115,8 +115,8 @@ async def test_a_role_nobody_serves_is_the_harnesss_fault():
 
 
 async def test_a_file_that_cannot_be_written_is_the_worlds_fault():
-    def full(line: str) -> None:
-        if "step" in line:
+    def full(line: bytes) -> None:
+        if b"step" in line:
             raise OSError("no space left")
 
     one = host(recorder=Recorder(full))
@@ -129,7 +129,7 @@ async def test_a_file_that_cannot_be_written_is_the_worlds_fault():
 
 @pytest.mark.parametrize(("contents", "keep"), [(True, True), (True, False), (False, True)])
 async def test_the_recorder_decides_what_is_kept(contents: bool, keep: bool):
-    lines: list[str] = []
+    lines: list[bytes] = []
     one = host(Scripted([ECHO, "bye"]), recorder=Recorder(lines.append, keep=keep, contents=contents))
     await one.complete(ASK, "main")
     one.finish()

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harnessx.canonical import canonical_json, json_line
 from harnessx.messages import (
     Conversation,
     Message,
@@ -19,8 +20,6 @@ from harnessx.messages import (
     ToolCall,
     ToolSchema,
     Usage,
-    canonical_json,
-    json_line,
 )
 
 texts = st.text(max_size=6)

@@ -11,8 +11,9 @@ from loop_drive import ECHO, World, harness, run
 from test_host import ASK, Shelf, host
 
 from harnessx import Hook, ModelConfig, Task
+from harnessx.canonical import json_line
 from harnessx.errors import Failure, ModelFailure, ToolError
-from harnessx.messages import Conversation, Message, ModelRequest, ModelResponse, ToolCall, Usage, json_line
+from harnessx.messages import Conversation, Message, ModelRequest, ModelResponse, ToolCall, Usage
 from harnessx.models.scripted import Scripted
 from harnessx.processors import SystemPrompt
 from harnessx.redaction import REDACTED, SHAPES, Redactor, redact, redactor, secrets_of

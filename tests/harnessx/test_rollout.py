@@ -40,11 +40,10 @@ async def test_an_ending_that_nothing_can_store_is_a_harness_error(answer, claim
     async def execute(harness, episode, host):
         return Ending(StopReason.FINISHED, answer, claims)
 
-    lines: list[str] = []
+    lines: list[bytes] = []
     record = await rollout(execute, recorder=Recorder(lines.append))
     assert (record.outcome, record.stop_reason) == (Outcome.HARNESS_ERROR, StopReason.ERROR)
-    assert Trajectory.from_jsonl("".join(lines)).outcome is Outcome.HARNESS_ERROR
-    assert "".join(lines).encode()
+    assert Trajectory.from_jsonl(b"".join(lines).decode()).outcome is Outcome.HARNESS_ERROR
 
 
 @pytest.mark.parametrize("said", [s for s in StopReason if s.value.endswith("_limit") and s != "step_limit"])

@@ -38,10 +38,10 @@ BODIES = [
 
 @pytest.mark.parametrize(("body", "hook"), BODIES)
 async def test_a_file_says_all_that_the_record_says(body: str, hook: Hook):
-    lines: list[str] = []
+    lines: list[bytes] = []
     record = await run(harness(body, hook), SCRIPT, recorder=Recorder(lines.append))
     assert record.error == ""
-    written = "".join(lines)
+    written = b"".join(lines).decode()
     assert written == record.to_jsonl()
     again = Trajectory.from_jsonl(written)
     again.wall_s = record.wall_s
