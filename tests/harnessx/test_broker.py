@@ -7,7 +7,7 @@ import socket
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from web_server import serving
 
@@ -184,6 +184,7 @@ async def test_one_that_does_not_speak_http_or_tls_is_a_failure_too(server):
     garbler.close()
 
 
+@settings(deadline=None)
 @given(st.ip_addresses(v=4))
 def test_an_address_inside_another_is_as_public_as_it_is(inner):
     number = int(inner)

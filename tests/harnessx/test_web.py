@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harnessx.errors import FetchRefused
@@ -19,6 +19,7 @@ ports = st.integers(1, 65535)
 hosts = names | st.ip_addresses(v=4).map(str) | st.ip_addresses(v=6).map(lambda a: f"[{a}]")
 
 
+@settings(deadline=None)
 @given(hosts, st.none() | ports, st.sampled_from(["http", "https"]))
 def test_an_address_is_allowed_exactly_where_its_host_and_port_are_named(host, port, scheme):
     url = f"{scheme}://{host}" + ("" if port is None else f":{port}") + "/p?q=1"
@@ -36,6 +37,7 @@ def test_an_address_is_allowed_exactly_where_its_host_and_port_are_named(host, p
             WebRules(other).check(place)
 
 
+@settings(deadline=None)
 @given(hosts, ports, ports)
 def test_a_host_without_a_port_opens_the_usual_ports_alone(host, port, other):
     rules = WebRules((host,))
@@ -46,6 +48,7 @@ def test_a_host_without_a_port_opens_the_usual_ports_alone(host, port, other):
                 rules.check(place_of(f"{scheme}://{host}:{port}"))
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_is_a_place_or_refused(text):
     try:
@@ -121,11 +124,13 @@ def test_a_request_says_nothing_that_only_the_host_may_say(request_, said):
         check_request(request_)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(), st.text(), min_size=1), st.sampled_from(["http://a.org/", "http://a.org/?x=1"]))
 def test_a_query_is_encoded_so_that_any_text_can_be_asked_for(query, url):
     place_of(Fetch.of(url, query={k: v.encode(errors="ignore").decode() for k, v in query.items() if k.isascii()}).url)
 
 
+@settings(deadline=None)
 @given(st.binary(), st.dictionaries(st.text(), st.text()))
 def test_an_answer_comes_back_from_json_byte_for_byte(body, headers):
     fetched = Fetched(200, headers, body, "http://a.org/", ("http://b.org/",))
@@ -139,6 +144,7 @@ def test_equal_requests_have_equal_digests_and_others_others():
     assert len({request.digest for request in (one, *others)}) == 4
 
 
+@settings(deadline=None)
 @given(st.binary())
 def test_secrets_of_an_answer_are_gone_whatever_its_encoding_and_the_rest_is_as_it_was(noise):
     key = "sk-" + "a1" * 20
