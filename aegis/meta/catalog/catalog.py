@@ -3,7 +3,8 @@
 Each round it aims at the failing regions in the Planner's order. For each it draws the levers that
 might cure it (Thompson sampling from the posterior of their effects), and proposes the best as one edit: alone in
 the first round, two together later, because small cures can be confirmed together where each alone could not.
-Candidates that ran out of pairs while ahead come back bundled. The last place explores, and so does any that no symptom fills.
+Candidates that ran out of pairs while ahead come back bundled. The last place explores, and so does any that no
+symptom fills.
 """
 
 from __future__ import annotations
