@@ -54,7 +54,7 @@ def _manifest(parts: Sequence[Manifest], candidate_id: str) -> Manifest:
     return replace(
         parts[0],
         candidate_id=candidate_id,
-        title=said("title"),
+        title="; ".join(part.title for part in parts),
         bucket=tuple(dict.fromkeys(bucket for part in parts for bucket in part.bucket)),
         capability_evidence=tuple(evidence for part in parts for evidence in part.capability_evidence),
         file_changes=tuple(dict.fromkeys(change for part in parts for change in part.file_changes)),
@@ -64,5 +64,5 @@ def _manifest(parts: Sequence[Manifest], candidate_id: str) -> Manifest:
         targeted_fix=said("targeted_fix"),
         risk_argument=said("risk_argument"),
         overlap=f"a bundle of {names}, each undecided alone",
-        lever="",
+        lever=" + ".join(part.lever for part in parts if part.lever),
     )

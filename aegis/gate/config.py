@@ -33,7 +33,7 @@ class GateConfig:
     """A/A pairs of the incumbent a round, which watch the provider; 0, or a deterministic model: none."""
     max_trials: int = 3
     """Candidates that may be confirmed at once; the best screened go first."""
-    bundle: bool = False
+    bundle: bool = True
     """Test a round's undecided edits once more, together."""
     smoke_s: float = 30.0
     """Seconds that the smoke test of a candidate may take."""

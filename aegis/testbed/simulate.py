@@ -59,15 +59,15 @@ class Ship:
     """A shipped edit and the true change of the mean rate that came with it."""
 
     round: int
-    kind: Kind
+    kind: Kind | None
     gain: float
 
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What the gate said of one candidate; ``harmful``: that it makes some tasks worse."""
+    """What the gate said of one candidate; ``harmful``: that it makes some tasks worse. A bundle is of no one kind."""
 
-    kind: Kind
+    kind: Kind | None
     decision: Decision
     pairs: int
     diverged: int
@@ -89,7 +89,7 @@ class Simulated(Journal):
     def close_round(self, this: Round) -> None:
         """Compare what the gate did with the truth."""
         for ruling in this.report.rulings if this.report is not None else ():
-            kind = Kind(ruling.candidate.manifest.lever)
+            kind = _kind(ruling.candidate)
             harmful = ruling.decision is Decision.REJECT and "harm" in ruling.reason
             self.fates.append(Fate(kind, ruling.decision, ruling.pairs, ruling.diverged, harmful))
             if ruling.decision is Decision.SHIP:
@@ -179,6 +179,10 @@ def candidate(effect: Effect, parent: HarnessConfig, round: int, number: int, tr
         lever=effect.kind.value,
     )
     return Candidate.of(Proposal(edit_of(effect), manifest), parent, round)
+
+
+def _kind(made: Candidate) -> Kind | None:
+    return Kind(made.manifest.lever) if made.manifest.lever in set(Kind) else None
 
 
 def unlimited(**changes: float | str) -> GateConfig:
