@@ -219,7 +219,7 @@ class _Supervisor:
         """
         if self._owes_since is not None and time.monotonic() - self._owes_since > self._stall_s:
             self._fail(f"said nothing for {self._stall_s:g} s")
-        elif excess := excess_of(self._home, CAPS.disk_bytes):
+        elif excess := excess_of(self._home, CAPS.disk_bytes, self._pid):
             self._fail(excess)
         self._watch = asyncio.get_running_loop().call_later(min(WATCH_S, self._stall_s / 2), self._look)
 
