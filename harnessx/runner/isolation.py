@@ -35,6 +35,10 @@ from harnessx.sandbox.scratch import excess_of
 Isolation: TypeAlias = Literal["auto", "bubblewrap", "landlock", "docker", "process", "inprocess", "none"]
 MAX_IN_FLIGHT = 256
 """Frames of one worker that may wait for an answer."""
+MAX_SENT = 256 << 20
+"""Bytes that a worker may send in one rollout: what it sends stays in the record, in the host's memory."""
+LEAST_SENT = 1024
+"""Bytes for which a frame counts at least."""
 WATCH_S = 0.25
 """How often the host looks at what a worker does and has written."""
 
@@ -137,6 +141,7 @@ class _Supervisor:
         self._channel: Channel | None = None
         self._reader = RequestReader()
         self._serving: set[asyncio.Task[None]] = set()
+        self._frames = 0
         self._owes_since: float | None = None
         """Since when the worker owes a frame; None while the host does."""
         self._watch: asyncio.TimerHandle | None = None
@@ -160,6 +165,7 @@ class _Supervisor:
     def _on_frame(self, frame: Frame) -> None:
         if self._ending.done():
             return
+        self._count()
         match frame["t"]:
             case "complete":
                 request, path = self._reader.read(frame)
@@ -175,6 +181,12 @@ class _Supervisor:
                 self._ending.set_exception(failure_from(frame))
             case other:
                 raise WireError(f"unknown type {other!r}")
+
+    def _count(self) -> None:
+        assert self._channel is not None
+        self._frames += 1
+        if max(self._channel.received, self._frames * LEAST_SENT) > MAX_SENT:
+            raise WireError(f"more than {MAX_SENT >> 20} MB in one rollout")
 
     def _on_close(self, reason: str) -> None:
         if reason:
