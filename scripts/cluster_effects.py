@@ -2,9 +2,11 @@
 
     python scripts/cluster_effects.py --tasks 360 --seed 777
 
-A lever conflicts if it surely helps one cluster and surely harms another: |wins − losses| / √(wins + losses) of 1.96
-or more on each, which happens to some clusters by chance. Where no lever does, a pool of variants has nothing to keep
-apart, and ends where one harness does (`scripts/conflict.py`). Writes ``results/cluster_effects.json``.
+Tasks are grouped in two ways: by what they ask for, which a router can read, and by whether all they ask for lies
+behind closed doors, which nobody can read off a task. A lever conflicts if it surely helps one group and surely harms
+another: |wins − losses| / √(wins + losses) of 1.96 or more on each, which happens to some groups by chance. Where no
+lever conflicts by what is asked for, a pool of variants has nothing to keep apart, and ends where one harness does
+(`scripts/conflict.py`). Writes ``results/cluster_effects.json``.
 """
 
 from __future__ import annotations
@@ -21,8 +23,11 @@ from catalog_effects import collect
 
 from aegis.evaluator import EVOLVE, SEALED, Evaluation, Evaluator
 from aegis.provenance import publish
+from benchmarks.household.generate import scenario
+from benchmarks.household.rooms import OPENABLE, kind
 from harnessx.model_config import ModelConfig
 from harnessx.runner.pool import Pool, PoolConfig
+from harnessx.tasks import Task
 
 SURE = 1.96
 
@@ -37,7 +42,8 @@ def main() -> None:
     found = asyncio.run(measure(arguments.tasks, arguments.seed))
     report = {**found, "tasks": arguments.tasks, "seed": arguments.seed}
     publish(report, arguments.out)
-    print(f"{report['conflicting']} of {len(report['levers'])} levers conflict")
+    for grouping, count in report["conflicting"].items():
+        print(f"{count} of {len(report['levers'])} levers conflict by {grouping}")
 
 
 async def measure(tasks: int, seed: int) -> dict[str, Any]:
@@ -46,7 +52,10 @@ async def measure(tasks: int, seed: int) -> dict[str, Any]:
     model = ModelConfig(main={"_target_": "benchmarks.bounded.Bounded"})
     pool = Pool(PoolConfig(benchmark, model, seed=seed, persist=False))
     h0, sealed = pool.benchmark.harness(), pool.benchmark.tasks(SEALED, tasks)
-    clusters = {task.id: task.cluster for task in sealed}
+    groupings = {
+        "goal": {task.id: task.cluster for task in sealed},
+        "place": {task.id: "behind doors" if _hidden(seed, task) else "in sight" for task in sealed},
+    }
     async with pool:
         evaluator = Evaluator(pool, {SEALED: sealed, EVOLVE: pool.benchmark.tasks(EVOLVE, 60)})
         before = await evaluator.evaluate(h0, SEALED, 1)
@@ -54,12 +63,22 @@ async def measure(tasks: int, seed: int) -> dict[str, Any]:
         levers = []
         for bucket, variant in first.values():
             after = await evaluator.evaluate(variant.edit.apply(h0), SEALED, 1)
-            levers.append({"variant": variant.title, "bucket": bucket, "effects": effects(before, after, clusters)})
+            found = {name: effects(before, after, groups) for name, groups in groupings.items()}
+            levers.append({"variant": variant.title, "bucket": bucket, "effects": found})
     return {
-        "rates": rates(before, clusters),
+        "rates": {name: rates(before, groups) for name, groups in groupings.items()},
         "levers": levers,
-        "conflicting": sum({1, -1} <= {sign(e) for e in lever["effects"].values()} for lever in levers),
+        "conflicting": {
+            name: sum({1, -1} <= {sign(e) for e in lever["effects"][name].values()} for lever in levers)
+            for name in groupings
+        },
     }
+
+
+def _hidden(seed: int, task: Task) -> bool:
+    split, index = task.id.split("-")
+    game = scenario(seed, split, int(index))
+    return all(kind(p) in OPENABLE for p, things in game.contents.items() if game.goal.object in map(kind, things))
 
 
 def rates(evaluation: Evaluation, clusters: Mapping[str, str]) -> dict[str, float]:

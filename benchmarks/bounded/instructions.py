@@ -42,6 +42,7 @@ _ONE = re.compile(
     r"|\b(?:carry|hold|take|fetch|deliver|bring|pick)\w*\b.*\b(?:one at a time|single (?:object|item|thing))"
 )
 _SEARCH = re.compile(r"\b(?:look|search|check|visit|try|explore|start|begin|go through|prefer|inspect)\w*\b")
+_BEFORE_ALL = re.compile(r"\bbefore (?:any|every)(?:thing|where) else\b")
 _VERIFY = re.compile(
     r"\b(?:verif\w+|double-check|check|compare\w*|confirm|make sure|be sure|are you sure|shows?|prove|evidence)\b.*"
     r"\b(?:goal|task|done|finish\w*|complet\w+|achiev\w+|satisf\w+|evidence|really)\b"
@@ -159,7 +160,11 @@ def _ranks(sentence: str) -> dict[str, int]:
     if not _SEARCH.search(sentence):
         return {}
     cut = re.search(r"\b(before|after|then|rather than|over|instead of)\b", sentence)
-    if cut and cut[1] != "after":
+    if _BEFORE_ALL.search(sentence):
+        cut, early, late = None, sentence, ""
+    elif ends := _ends(sentence):
+        early, late = ends
+    elif cut and cut[1] != "after":
         early, late = sentence[: cut.start()], sentence[cut.end() :]
     elif cut:
         late, early = sentence[: cut.start()], sentence[cut.end() :]
@@ -173,6 +178,17 @@ def _ranks(sentence: str) -> dict[str, int]:
     if cut and not (first and last):
         return {}
     return dict.fromkeys(last, 2) | dict.fromkeys(first, 0)
+
+
+def _ends(sentence: str) -> tuple[str, str] | None:
+    """What a sentence puts first and what it puts last, if it does both; each word before its places or after them."""
+    first, last = re.search(r"\bfirst\b", sentence), re.search(r"\blast\b", sentence)
+    if first is None or last is None:
+        return None
+    one, other = sorted((first, last), key=lambda found: found.start())
+    cut = one.end() if _nouns(sentence[: one.end()]) else other.start()
+    parts = sentence[:cut], sentence[cut:]
+    return parts if one is first else parts[::-1]
 
 
 def _nouns(text: str) -> list[str]:

@@ -23,7 +23,7 @@ from benchmarks.bounded.slips import (
 from harnessx.messages import Conversation, ModelRequest, ModelResponse, ToolCall, Usage
 from harnessx.models.base import CallContext
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the player would answer some request differently."""
 
 _REMEMBERED = 4096

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from evolve_drive import SMALL, candidates, command, edit, evolved, good_code, insert, lasting, run, script
-from test_gate import REMIND, candidate
+from gate_drive import REMIND, candidate
 
 from aegis.approvals import FOLDER, Answer, Desk, Request, requests
 from aegis.gate.approval import Approval, Risk

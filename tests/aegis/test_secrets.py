@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from evolve_drive import SMALL, candidates, code, command, edit, evolved, good_code, insert, lasting, run, script
+from gate_drive import PASSES, candidate, source
 from leaky_world import KEYS, PASSWORD, PLANTED, SHAPELESS
-from test_gate import PASSES, candidate, source
 
 from aegis.gate.policy import StaticPolicy
 from aegis.settings import no_secrets

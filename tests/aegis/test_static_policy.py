@@ -174,7 +174,7 @@ def test_every_finding_is_listed_with_its_line_its_rule_and_a_remedy() -> None:
 
 
 async def test_a_reason_says_all_of_it_up_to_what_anyone_reads() -> None:
-    from test_gate import PASSES, with_code
+    from gate_drive import PASSES, with_code
 
     lines = [f"x{i} = eval('{i}')" for i in range(MOST_SAID + 7)]
     base = "from harnessx.processor import Processor\nclass X(Processor):\n    hooks = ()\n"

@@ -14,9 +14,12 @@ import pytest
 
 import benchmarks.bounded
 from benchmarks.bounded import Bounded
+from benchmarks.bounded.instructions import read_lesson
 from benchmarks.bounded.perception import perceive
 from benchmarks.household import Household
 from benchmarks.household.environment import TOOLS
+from benchmarks.household.generate import scenario
+from benchmarks.household.rooms import OPENABLE, kind
 from harnessx import Hook, ModelConfig
 from harnessx.harness import HarnessConfig
 from harnessx.messages import Conversation, Message, ModelRequest, ToolCall
@@ -125,6 +128,46 @@ async def test_five_paraphrases_of_an_instruction_have_equal_effect() -> None:
     shares = [sum(await wins(told(text), tasks)) / len(tasks) for text in PARAPHRASES]
     assert min(shares) > 0.3
     assert max(shares) - min(shares) <= 0.12, shares
+
+
+SURFACES_FIRST = (
+    "Look on open surfaces such as countertops, tables and shelves first, and in closed places last.",
+    "First look on countertops, tables and shelves, and last in closed places.",
+    "Leave closed places for last, and search surfaces first.",
+    "Search open surfaces before closed places.",
+    "Look in closed places only after you have checked the open surfaces.",
+)
+
+
+@pytest.mark.parametrize("text", SURFACES_FIRST)
+def test_an_order_of_search_is_understood_however_it_is_said(text: str) -> None:
+    ranks = dict(read_lesson(text).order)
+    assert ranks["shelf"] == ranks["countertop"] == 0
+    assert ranks["drawer"] == ranks["fridge"] == 2
+
+
+def test_what_comes_before_anything_else_comes_first() -> None:
+    assert dict(read_lesson("Search drawers and cabinets before anything else.").order) == {"drawer": 0, "cabinet": 0}
+
+
+async def test_an_order_of_search_helps_games_in_plain_sight_and_costs_hidden_ones() -> None:
+    """Levers conflict: what one game needs, another pays for."""
+    tasks = HOUSE.tasks("evolve", 400)
+    before, after = await wins(H_0, tasks), await wins(told(SURFACES_FIRST[0]), tasks)
+    changed = {hidden: [0, 0] for hidden in (True, False)}
+    for task, one, other in zip(tasks, before, after, strict=True):
+        changed[is_hidden(task)][0] += other > one
+        changed[is_hidden(task)][1] += one > other
+    (won, lost), (gained, paid) = changed[False], changed[True]
+    assert won > 2 * lost
+    assert paid > 2 * gained
+
+
+def is_hidden(task: Task) -> bool:
+    """Whether all that the goal asks for lies behind closed doors."""
+    split, index = task.id.split("-")
+    game = scenario(HOUSE.seed, split, int(index))
+    return all(kind(p) in OPENABLE for p, things in game.contents.items() if game.goal.object in map(kind, things))
 
 
 async def test_a_procedure_that_no_text_states_is_never_performed() -> None:
