@@ -19,7 +19,7 @@ from adversarial.corpus import PLAYABLE
 from adversarial.sentinels import EVERY, Report
 from adversarial.site import Site
 
-TIMEOUT_S = 300
+TIMEOUT_S = 1200
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ STALL_S = 1.0
 """After which the watchdog ends what is known to stall; for all others it waits a minute."""
 LONG_S = 1.0
 """A rollout takes some hundredths of it: what has not ended by then does not end."""
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 AT_ONCE = 8
 BOARD = ctypes.create_string_buffer(b"as it was", 16)
 """Memory of the host that an attack may try to change."""
@@ -170,7 +170,7 @@ class Stage:
 
     def _state(self) -> list[Any]:
         limit, heeds = resource.getrlimit(resource.RLIMIT_STACK), callable(signal.getsignal(signal.SIGUSR1))
-        return [self._signals, heeds, os.getpriority(os.PRIO_PROCESS, 0), limit, BOARD.value.decode(errors="replace")]
+        return [self._signals, heeds, limit, BOARD.value.decode(errors="replace")]
 
     def _signalled(self, *args: object) -> None:
         self._signals += 1

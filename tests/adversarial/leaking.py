@@ -30,6 +30,17 @@ def checked(result):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return result
 
+async def waited(find):
+    for _ in range(100):
+        if find():
+            await asyncio.sleep(0.05)
+            break
+        await asyncio.sleep(0.01)
+    return find()
+
+async def stay():
+    await asyncio.sleep(1.2)
+
 def libc():
     import ctypes
     found = ctypes.CDLL(None, use_errno=True)
@@ -84,11 +95,6 @@ ATTACKS = (
         self.take(AT["words"][int(os.stat(AT["spoiled"]).st_mtime) % 16])
         os.utime(AT["spoiled"], (number_of(self.ctx.prompt), number_of(self.ctx.prompt)))
     """),
-    _leak("the priority of what forks it", """
-        found = os.getpriority(os.PRIO_PROCESS, 0)
-        self.take(AT["words"][found] if 0 <= found < 16 else "")
-        os.setpriority(os.PRIO_PROCESS, os.getppid(), number_of(self.ctx.prompt))
-    """, alone=True),
     _leak("the limits of what forks it", """
         import resource
         soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
@@ -128,17 +134,18 @@ ATTACKS = (
             for place, handle in enumerate(handles):
                 if number_of(self.ctx.prompt) >> place & 1:
                     fcntl.flock(handle, fcntl.LOCK_EX)
-            await asyncio.sleep(0.4)
+            await stay()
         else:
-            await asyncio.sleep(0.2)
-            self.take(AT["words"][sum(held(handle) << place for place, handle in enumerate(handles))])
+            number = await waited(lambda: sum(held(handle) << place for place, handle in enumerate(handles)))
+            self.take(AT["words"][number])
     """, head=_HEAD + """
 def held(handle):
     import fcntl
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    fcntl.flock(handle, fcntl.LOCK_UN)
     return False
 """),
     _meet("a lock on a part of a file that all may read", """
@@ -146,13 +153,12 @@ def held(handle):
         handle = os.open(os.path.dirname(os.__file__) + "/ast.py", os.O_RDONLY)
         if "number 0" in self.ctx.prompt:
             fcntl.lockf(handle, fcntl.LOCK_SH, 1, number_of(self.ctx.prompt))
-            await asyncio.sleep(0.4)
+            await stay()
         else:
-            await asyncio.sleep(0.2)
-            for place in range(1, 16):
+            def locked(place):
                 asked = struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, place, 1, 0)
-                if struct.unpack("hhqqi4x", fcntl.fcntl(handle, fcntl.F_GETLK, asked))[0] != fcntl.F_UNLCK:
-                    self.take(AT["words"][place])
+                return struct.unpack("hhqqi4x", fcntl.fcntl(handle, fcntl.F_GETLK, asked))[0] != fcntl.F_UNLCK
+            self.take(await waited(lambda: [AT["words"][place] for place in range(1, 16) if locked(place)]))
     """),
     _meet("a wait on a page that all may read", """
         import ctypes, mmap, os, struct, time
@@ -164,42 +170,26 @@ def held(handle):
         if "number 0" in self.ctx.prompt:
             at = place + 4 * number_of(self.ctx.prompt)
             value = int.from_bytes(ctypes.string_at(at, 4), "little", signed=True)
-            c.syscall(futex, ctypes.c_void_p(at), 0, value, struct.pack("QQ", 0, 600_000_000), None, 0)
+            c.syscall(futex, ctypes.c_void_p(at), 0, value, struct.pack("QQ", 1, 200_000_000), None, 0)
             number = ctypes.get_errno()
             if number == 1:
                 raise PermissionError(1, "futex")
         else:
-            time.sleep(0.2)
-            for number in range(1, 16):
-                if c.syscall(futex, ctypes.c_void_p(place + 4 * number), 1, 10, None, None, 0) > 0:
-                    self.take(AT["words"][number])
+            def woken(number):
+                return c.syscall(futex, ctypes.c_void_p(place + 4 * number), 1, 10, None, None, 0) > 0
+            for _ in range(100):
+                self.take([AT["words"][number] for number in range(1, 16) if woken(number)])
+                time.sleep(0.01)
     """),
-    _meet("the room on a disk that all write to", """
-        import os
-        room = os.statvfs(".")
-        if "number 0" in self.ctx.prompt:
-            await asyncio.sleep(0.3)
-            with open("large", "wb") as file:
-                file.write(bytes(3 * number_of(self.ctx.prompt) << 20))
-            await asyncio.sleep(0.6)
-        else:
-            await asyncio.sleep(0.6)
-            taken = (room.f_bfree - os.statvfs(".").f_bfree) * room.f_frsize
-            self.take(AT["words"][round(taken / (3 << 20)) % 16])
-    """, alone=True),
     _meet("a name on this machine", """
         import socket
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
             if "number 0" in self.ctx.prompt:
                 sock.bind("\\0" + AT["mark"] + word_in(self.ctx.prompt))
-                await asyncio.sleep(0.4)
+                await stay()
             else:
-                await asyncio.sleep(0.2)
-                for word in AT["words"]:
-                    try:
-                        sock.connect("\\0" + AT["mark"] + word)
-                        self.take(word)
-                    except ConnectionRefusedError:
-                        continue
+                def answers(word):
+                    return not sock.connect_ex("\\0" + AT["mark"] + word)
+                self.take(await waited(lambda: [word for word in AT["words"] if answers(word)]))
     """),
 )  # fmt: skip

@@ -58,7 +58,12 @@ ATTACKS = (
         other.send(b"x")
         await asyncio.sleep(0.05)
     """),
-    _on_host("slow the host down", "import os; os.setpriority(os.PRIO_PROCESS, AT['host'], 5)"),
+    Attack("slow the host down", """
+        import os
+        now = os.getpriority(os.PRIO_PROCESS, AT["host"])
+        os.setpriority(os.PRIO_PROCESS, AT["host"], min(now + 1, 19))
+        self.reach()
+    """, TOOK, alone=True),
     _on_host("lower the limits of the host from outside", """
         import resource
         _, hard = resource.prlimit(AT["host"], resource.RLIMIT_STACK)
