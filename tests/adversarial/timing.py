@@ -36,7 +36,7 @@ ATTACKS = (
     _never("a number too long to write", "str(7 ** (1 << 26)); pow(7, 1 << 30)",
            head="import sys; sys.set_int_max_str_digits(0)"),
     _never("a module that never compiles", "pass", head="\n".join(
-        [f"{' ' * i}try: pass\n{' ' * i}finally:" for i in range(30)]) + f"\n{' ' * 30}pass\n"),
+        [f"{' ' * i}try: pass\n{' ' * i}finally:" for i in range(30)]) + f"\n{' ' * 30}pass\n", ends="said nothing for|MemoryError"),
     _never("a clock that it stops", """
         import time
         asyncio.get_running_loop().time = lambda: 0.0
