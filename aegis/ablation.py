@@ -95,6 +95,8 @@ class Bench:
     edits: tuple[ShippedEdit, ...]
     order: int | None = None
     """Seed of the arms' random order, see `run_pairs`."""
+    hosts: tuple[str, ...] = ()
+    """What evolved code may ask."""
 
     @property
     def final(self) -> HarnessConfig:
@@ -137,7 +139,7 @@ def prepare(folder: Path, given: Sequence[str]) -> Bench:
     edits = shipped_edits(run, baseline, summary.digests.final)
     if not edits:
         raise UserError(f"nothing shipped in {folder}: its final harness has no edit to leave out")
-    return Bench(run, settings, gate, pool, baseline, edits, arm_order(settings))
+    return Bench(run, settings, gate, pool, baseline, edits, arm_order(settings), settings.pool.web.allow_hosts)
 
 
 def _changed(settings: Settings, given: Sequence[str]) -> GateConfig:
@@ -246,6 +248,7 @@ async def _examine(bench: Bench, evaluator: Evaluator, watch: Watch) -> tuple[Ab
         model_calls=evaluator.meter.calls,
         tokens=evaluator.meter.tokens,
         versions=versions(),
+        hosts=bench.hosts,
     )
     return found, proposed
 

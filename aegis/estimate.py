@@ -77,7 +77,7 @@ def _rollouts(settings: Settings, tasks: Mapping[str, Sequence[Task]]) -> tuple[
     least = calibration + evolve * settings.attempts + final + canaries
     a_round = evolve * (settings.attempts + settings.candidates * gate.screen_attempts)
     a_round += canaries * settings.candidates
-    a_round += 0 if settings.pool.model.deterministic else 4 * gate.canary
+    a_round += 0 if settings.steady else 4 * gate.canary
     drift = 2 * min(gate.drift_cap, rounds * (gate.drift_pairs + gate.drift_check)) if gate.drift_pairs else 0
     confirming = gate.run_cap * (1 + gate.max_trials) if paired else 0
     most = calibration + rounds * a_round + confirming + drift + 3 * final + 2 * evolve * settings.attempts + canaries

@@ -19,7 +19,6 @@ def evaluate(config: dict[str, Any]) -> float | None:
     from aegis.evaluator import SPLITS
     from aegis.settings import no_secrets, one_of, whole
     from aegis.statistics import paired_difference
-    from aegis.views import notation
     from harnessx.errors import UserError
 
     no_secrets(config)
@@ -32,6 +31,7 @@ def evaluate(config: dict[str, Any]) -> float | None:
     if config["limit"] is not None:
         whole("limit", config["limit"])
     evaluations, meter = asyncio.run(_measure(config, names))
+    hosts = config["sandbox"]["allow_hosts"]
     seed, tasks = config["seed"], len({result.task_id for result in evaluations[0].results})
     rows: dict[str, Interval | None] = {
         f"{index + 1}. {name or 'h0'}": evaluation.interval(seed)
@@ -48,20 +48,30 @@ def evaluate(config: dict[str, Any]) -> float | None:
         print(json.dumps({"benchmark": config["benchmark"]["name"], "split": config["split"], "seed": seed,
                           "tasks": tasks, "attempts": config["attempts"], "scores": named,
                           "difference": _plain(difference), "rollouts": meter.rollouts,
-                          "tokens": meter.tokens, "missing": meter.missing}))  # fmt: skip
+                          "tokens": meter.tokens, "missing": meter.missing,
+                          **({"allow_hosts": hosts} if hosts else {})}))  # fmt: skip
     else:
-        on = f"{config['benchmark']['name']}, {config['split']} split, seed {seed}: {tasks} tasks"
-        print(f"{on}, attempts of each: {config['attempts']}")
-        for name, interval in rows.items():
-            print(f"{name:40} {notation.percent(interval)} {notation.bounds(interval)}")
-        if difference is not None:
-            print(
-                f"{'difference (2 - 1), paired':40} {notation.points(difference)} {notation.point_bounds(difference)}"
-            )
-        missing = f", of which {meter.missing} could not be run and count nowhere" if meter.missing else ""
-        print(f"{meter.rollouts} rollouts{missing}, {notation.count(meter.tokens)} tokens")
+        _show(config, rows, difference, meter, tasks)
     last = list(rows.values())[-1]
     return last.mean if last is not None else None
+
+
+def _show(
+    config: dict[str, Any], rows: dict[str, Interval | None], difference: Interval | None, meter: Meter, tasks: int
+) -> None:
+    """The scores as a table."""
+    from aegis.views import notation
+
+    on = f"{config['benchmark']['name']}, {config['split']} split, seed {config['seed']}: {tasks} tasks"
+    print(f"{on}, attempts of each: {config['attempts']}")
+    for name, interval in rows.items():
+        print(f"{name:40} {notation.percent(interval)} {notation.bounds(interval)}")
+    if difference is not None:
+        print(f"{'difference (2 - 1), paired':40} {notation.points(difference)} {notation.point_bounds(difference)}")
+    missing = f", of which {meter.missing} could not be run and count nowhere" if meter.missing else ""
+    print(f"{meter.rollouts} rollouts{missing}, {notation.count(meter.tokens)} tokens")
+    if config["sandbox"]["allow_hosts"]:
+        print(notation.reachable(config["sandbox"]["allow_hosts"]))
 
 
 async def _measure(config: dict[str, Any], names: list[str | None]) -> tuple[list[Evaluation], Meter]:

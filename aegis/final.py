@@ -129,4 +129,5 @@ def summarize(
         canaries=final.canaries,
         missing=meter.missing,
         unscored=unscored,
+        hosts=pool.config.web.allow_hosts,
     )

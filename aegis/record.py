@@ -393,7 +393,7 @@ class Summary(Record):
     ``dollars`` is None where any price is unknown. ``isolation``, ``gate`` and ``ledger`` are the names
     of the settings; ``alpha`` is the run's error level. ``stopped`` says why the run ended. ``drift`` has the
     rounds in which the harness at work was not the best confirmed one. ``missing`` of the rollouts could not be
-    run; ``unscored`` says of a split without scores why it has none.
+    run; ``unscored`` says of a split without scores why it has none. ``hosts`` is what evolved code was allowed to ask.
     """
 
     splits: Mapping[str, SplitScores]
@@ -419,6 +419,7 @@ class Summary(Record):
     canaries: CanaryScores = field(default=CanaryScores(0), metadata=LATER)
     missing: int = field(default=0, metadata=LATER)
     unscored: Mapping[str, str] = field(default_factory=dict, metadata=LATER)
+    hosts: tuple[str, ...] = field(default=(), metadata=LATER)
 
     def having(self, *verdicts: Decision) -> tuple[CandidateOutcome, ...]:
         """The candidates with one of ``verdicts``, in order."""

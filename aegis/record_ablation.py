@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from aegis.record import Calls, Record, Versions
+from aegis.schema import LATER
 from aegis.statistics import Interval
 
 
@@ -61,3 +62,5 @@ class Ablation(Record):
     model_calls: Calls
     tokens: int
     versions: Versions
+    hosts: tuple[str, ...] = field(default=(), metadata=LATER)
+    """What evolved code was allowed to ask."""

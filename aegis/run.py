@@ -33,6 +33,7 @@ from aegis.settings import Settings, instantiate, load_harness
 from aegis.statistics import Elond, Ledger, Spending
 from aegis.store import RunStore
 from aegis.strategies.base import Result, Schedule, Strategy
+from aegis.views.notation import reachable
 from aegis.views.progress import Progress
 from aegis.watch import Watch
 from harnessx.errors import BudgetSpent, UserError
@@ -220,18 +221,14 @@ def _drift(settings: Settings, evaluator: Evaluator, draws: Draws, baseline: Har
 
 
 def _canary(settings: Settings, evaluator: Evaluator, draws: Draws) -> Canary | None:
-    """None with a deterministic model too: it would give the same answers twice."""
+    """None too where it would get the same answers twice."""
     pairs = settings.gate.canary
-    return (
-        Canary(evaluator, draws, pairs, settings.gate.drift_rounds)
-        if pairs and not settings.pool.model.deterministic
-        else None
-    )
+    return Canary(evaluator, draws, pairs, settings.gate.drift_rounds) if pairs and not settings.steady else None
 
 
 def arm_order(settings: Settings) -> int | None:
-    """The seed of the order of arms: a model that answers the same whenever asked needs none."""
-    return None if settings.pool.model.deterministic else settings.seed
+    """The seed of the order of arms: a world that answers the same whenever asked needs none."""
+    return None if settings.steady else settings.seed
 
 
 def _confirmation(settings: Settings, evaluator: Evaluator, draws: Draws) -> Confirmation:
@@ -252,7 +249,10 @@ def _confirmation(settings: Settings, evaluator: Evaluator, draws: Draws) -> Con
 
 def _publish(settings: Settings, journal: Journal, baseline: HarnessConfig, progress: Progress) -> None:
     """Say what the run may draw, and what it promises, before its first rollout."""
+    hosts = settings.pool.web.allow_hosts
     promise = phrases.promise(settings.gate, _ledger(settings).guarantee)
+    if hosts:
+        promise = f"{promise} {reachable(hosts)}"
     journal.begin(baseline, promise)
     progress.note(promise)
 

@@ -28,12 +28,13 @@ from harnessx.runner.purse import ACCOUNTS, Cap
 from harnessx.sandbox.base import INSTALL
 from harnessx.spec import build
 from harnessx.tasks import Benchmark
+from harnessx.web import WebRules, host_of
 
 S = TypeVar("S")
 
 SECTIONS = frozenset(
     """seed harness rounds patience candidates attempts sealed_attempts actionability
-    budget permissions provider run benchmark task_model meta gate strategy runner tracking""".split()
+    budget permissions provider run sandbox benchmark task_model meta gate strategy runner tracking""".split()
 )
 PARTS = (
     *(f"benchmark.{name}" for name in ("name", "_target_", "splits", *(f"splits.{split}" for split in SPLITS))),
@@ -43,6 +44,8 @@ PARTS = (
 )
 """Settings that every run reads one by one."""
 _KEY_NAME = re.compile(r"(?:api_?key|secret|passw(?:or)?d|(?:access|auth|api)_?token)$", re.IGNORECASE)
+MOST_BYTES = 4 << 20
+"""Of an answer of a host: it crosses to the worker in one frame, where a byte takes up to six."""
 CHANGEABLE = ("rounds", "patience", "budget", "provider", "tracking", "run")
 """Settings outside a run's identity, with ``runner.lanes`` and ``runner.concurrency``."""
 
@@ -119,6 +122,11 @@ class Settings:
     def resume(self) -> bool:
         """Whether the run may be there already, to go on with."""
         return bool(self.raw["run"]["resume"])
+
+    @property
+    def steady(self) -> bool:
+        """Whether the same question has the same answer whenever it is asked: of the model, and of no open host."""
+        return self.pool.model.deterministic and not self.pool.web.allow_hosts
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -300,7 +308,36 @@ def pool_config(config: Mapping[str, Any]) -> PoolConfig:
         window_s=runner["window_s"],
         patience=Patience(patience.timeout_s, patience.patience_s),
         permissions=permissions(config["permissions"]),
+        web=web_rules(config.get("sandbox") or asdict(WebRules()), runner["persist"]),
     )
+
+
+def web_rules(section: Mapping[str, Any], persist: bool) -> WebRules:
+    """The section ``sandbox``: which hosts evolved code may ask, and how much of them.
+
+    Raises:
+        UserError: a value is out of range, or no exact host; or answers would not be kept.
+    """
+    hosts = section.get("allow_hosts")
+    if not isinstance(hosts, Sequence) or isinstance(hosts, str) or not all(isinstance(host, str) for host in hosts):
+        raise UserError(f"sandbox.allow_hosts={hosts!r} must be a list of hosts, such as [api.example.org]")
+    rules = section_of(WebRules, "sandbox", {**section, "allow_hosts": tuple(hosts)})
+    for entry in hosts:
+        try:
+            host, _ = host_of(entry)
+        except ValueError as error:
+            raise UserError(f"sandbox.allow_hosts: {entry}: {error}") from error
+        if "." not in host and ":" not in host:
+            raise UserError(f"sandbox.allow_hosts: {entry} is no public name; give your own machine by its address")
+    whole("sandbox.requests", rules.requests)
+    whole("sandbox.answer_bytes", rules.answer_bytes)
+    number("sandbox.answer_bytes", rules.answer_bytes, f"of at most {MOST_BYTES}", lambda x: x <= MOST_BYTES)
+    for name in ("timeout_s", "patience_s"):
+        number(f"sandbox.{name}", getattr(rules, name), "above 0", lambda x: x > 0)
+    if hosts and not persist:
+        raise UserError("runner.persist=false keeps no answers of hosts, which a resumed run needs; "
+                        "set runner.persist=true, or sandbox.allow_hosts=[]")  # fmt: skip
+    return rules
 
 
 def permissions(section: Mapping[str, Any]) -> Permissions:

@@ -9,8 +9,8 @@ Outcome says who is to be believed about the result:
 ``passed`` / ``failed``   the verifier scored the rollout, whatever ended it (limits included)
 ``harness_error``         the harness broke: a crashing processor, a broken contract, a worker that
                           talks nonsense or stalls. Scores 0: a harness may not crash for free.
-``infra_error``           the world broke: provider, environment, sandbox, verifier. Missing, retried,
-                          and never evidence against a harness.
+``infra_error``           the world broke: provider, environment, sandbox, verifier, a host on the network.
+                          Missing, retried, and never evidence against a harness.
 ========================  ======================================================================
 
 Classification happens where foreign code is called: user code raises plain Python errors, and
@@ -69,6 +69,8 @@ class Source(StrEnum):
     ENVIRONMENT = "environment"
     SANDBOX = "sandbox"
     VERIFIER = "verifier"
+    NETWORK = "network"
+    """A host that evolved code was allowed to ask."""
     WORKER = "worker"
 
     @property
@@ -127,6 +129,13 @@ class ToolError(HarnessxError):
     """A tool could not do what the model asked: the model gets the message as an error result."""
 
 
+class FetchRefused(ToolError):
+    """A request to the network that the host does not make, or whose answer it does not pass on, with the reason.
+
+    It is of the harness's doing: in a tool the model gets it as an error result, in a processor it is a harness error.
+    """
+
+
 class Failure(HarnessxError):
     """A classified failure: which `Source` broke, and therefore which `Outcome` the rollout has."""
 
@@ -147,17 +156,35 @@ class WorkerLost(Failure):
         super().__init__(Source.WORKER, "the worker ended before its rollout did")
 
 
-class ModelFailure(Failure):
-    """The provider failed. ``transient`` failures are worth a retry and are never cached.
+class RemoteFailure(Failure):
+    """Somebody behind a network failed. ``transient`` failures are worth a retry and are never cached.
 
     ``status`` is that of the HTTP answer, where there was one; ``retry_after`` the seconds it asks to wait.
     """
 
     def __init__(
-        self, message: str, *, transient: bool = True, status: int | None = None, retry_after: float | None = None
+        self, source: Source, message: str, transient: bool, status: int | None, retry_after: float | None
     ) -> None:
         self.transient, self.status, self.retry_after = transient, status, retry_after
-        super().__init__(Source.MODEL, message)
+        super().__init__(source, message)
+
+
+class ModelFailure(RemoteFailure):
+    """The provider failed."""
+
+    def __init__(
+        self, message: str, *, transient: bool = True, status: int | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(Source.MODEL, message, transient, status, retry_after)
+
+
+class NetworkFailure(RemoteFailure):
+    """A host that evolved code may ask did not answer."""
+
+    def __init__(
+        self, message: str, *, transient: bool = True, status: int | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(Source.NETWORK, message, transient, status, retry_after)
 
 
 class Halt(ModelFailure):

@@ -101,9 +101,13 @@ class HarnessConfig:
 
     @property
     def own_effects(self) -> dict[str, frozenset[Effect]]:
-        """What its own tools declare to do, by class name."""
-        found = [traits_of(spec, self.assets) for spec in self.slots.tools.add]
-        return {traits.name: traits.effects for traits in found}
+        """What its own tools declare to do, by class name; and its processors, where they declare anything."""
+        tools = [traits_of(spec, self.assets) for spec in self.slots.tools.add]
+        declared = {traits.name: traits.effects for traits in tools}
+        for traits in self._traits:
+            if traits.effects:
+                declared[traits.name] = traits.effects | declared.get(traits.name, frozenset())
+        return declared
 
     def at(self, hook: Hook) -> tuple[Spec, ...]:
         """The processors that serve ``hook``, in order (P of the paper)."""

@@ -26,6 +26,7 @@ from typing import Any, Protocol, TypeVar
 from harnessx.contracts import Scope
 from harnessx.errors import (
     Failure,
+    FetchRefused,
     HarnessInvalid,
     HarnessxError,
     Interrupt,
@@ -48,11 +49,13 @@ from harnessx.hooks import (
     ToolResultEvent,
 )
 from harnessx.messages import Conversation, Message, Meter, ModelRequest, ModelResponse, ToolCall, ToolSchema, Usage
+from harnessx.permissions import Effect
 from harnessx.pipeline import MAX_PARTS, Pipeline
 from harnessx.processor import Context, Processor
 from harnessx.spec import build
 from harnessx.tasks import ToolResult
 from harnessx.tools.base import Tool, ToolContext
+from harnessx.web import Fetch, Fetched
 
 _NOTHING = Usage()
 _PATHS = ("main", *(f"main[{part}]" for part in range(1, MAX_PARTS)))
@@ -70,6 +73,10 @@ class Port(Protocol):
 
     async def call(self, call: ToolCall) -> ToolResult:
         """Run one of the environment's tools."""
+        ...
+
+    async def fetch(self, request: Fetch) -> Fetched:
+        """Ask a host on the network."""
         ...
 
 
@@ -141,6 +148,7 @@ class RunLoop:
             complete=self._complete_for_processor,
             scratch=self._scratch_folder,
             asset=harness.assets.__getitem__,
+            fetch=self._fetch,
             slots={"tool_schemas": tuple(self._schemas.values()), "limits": harness.slots.limits},
         )
 
@@ -310,8 +318,9 @@ class RunLoop:
             self._done = self._done or result.done
             return result
 
+        fetch = self._fetch if Effect.NETWORK in tool.effects else _undeclared
         try:
-            produced = await tool.run(call.arguments, ToolContext(world, step))
+            produced = await tool.run(call.arguments, ToolContext(world, step, fetch))
         except HarnessxError:
             raise
         except Exception as error:
@@ -327,6 +336,10 @@ class RunLoop:
                 shown = await self._after_tool.run(event)
                 texts += [e.content for e in shown] or ["The result was withheld."]
         return Message("tool", texts[0] if len(texts) == 1 else "\n".join(texts), (), call.id)
+
+    async def _fetch(self, url: str, method: str = "GET", **parts: Any) -> Fetched:
+        """A `Fetcher`."""
+        return await self._port.fetch(Fetch.of(url, method, **parts))
 
     async def _complete_for_processor(self, role: str, request: ModelRequest) -> ModelResponse:
         if role not in self._episode.roles:
@@ -362,6 +375,11 @@ class RunLoop:
             name: replace(schema, description=registry.describe[name]) if name in registry.describe else schema
             for name, schema in offered.items()
         }
+
+
+async def _undeclared(url: str, method: str = "GET", **parts: Any) -> Fetched:
+    """The `Fetcher` of a tool that does not say that it uses the network."""
+    raise FetchRefused("the tool does not declare effects = frozenset({Effect.NETWORK})")
 
 
 def _answered(event: ModelResponseEvent) -> ModelResponse:

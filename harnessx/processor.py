@@ -14,7 +14,7 @@ builds one instance per rollout and calls ``bind`` before the first event.
             yield event.remind(f"Step {event.step} of {self.limit}.")
 
 ``process`` is a generator; one that waits for something, a model's answer say, is an async generator.
-The class attributes ``hooks, group, order, after, dimension`` are written as literals, so that a
+The class attributes ``hooks, group, order, after, dimension, effects`` are written as literals, so that a
 host can read them from evolved source without importing it.
 """
 
@@ -31,6 +31,8 @@ from typing import Any, ClassVar, Protocol
 
 from harnessx.hooks import Event, Hook
 from harnessx.messages import ModelRequest, ModelResponse
+from harnessx.permissions import Effect
+from harnessx.web import Fetcher, no_network
 
 
 class Order(IntEnum):
@@ -68,7 +70,8 @@ class Context:
     ``rng`` is seeded by ``seed``, which is the rollout's. ``step`` is the logical clock: the number of the current
     step, 0 before the first. ``scratch`` is a private folder that dies with the rollout. ``asset``
     reads a text asset of the harness by its path. ``claims`` (JSON values) end in the trajectory, as what
-    the harness says about itself.
+    the harness says about itself. ``fetch`` asks a host that the user allowed, for a processor that declares
+    `Effect.NETWORK`; it raises `harnessx.errors.FetchRefused` for whatever is not allowed.
     """
 
     task_id: str
@@ -81,6 +84,7 @@ class Context:
     step: int = 0
     slots: Mapping[str, Any] = field(default_factory=dict)
     claims: dict[str, Any] = field(default_factory=dict)
+    fetch: Fetcher = no_network
 
     @cached_property
     def rng(self) -> random.Random:
@@ -98,6 +102,8 @@ class Processor(ABC):
     after: ClassVar[tuple[str, ...]] = ()
     """Groups this one comes after, where they are present."""
     dimension: ClassVar[Dimension] = Dimension.CONTROL
+    effects: ClassVar[frozenset[Effect]] = frozenset()
+    """What it does beyond its events: ``frozenset({Effect.NETWORK})`` where it fetches."""
 
     ctx: Context
 

@@ -39,7 +39,7 @@ class Traits:
     parameters: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
     effects: frozenset[Effect] = frozenset()
-    """Of a tool: what it declares to do."""
+    """What it declares to do."""
 
 
 class Spec:

@@ -47,12 +47,44 @@ class ToolExchange:
 
 
 @dataclass(slots=True)
+class FetchExchange:
+    """One request of the harness's code to the network. ``error`` says why it has no answer.
+
+    ``size`` is the body's, in bytes; ``via`` are the addresses whose redirects led to the one that answered.
+    """
+
+    method: str
+    url: str
+    status: int = 0
+    size: int = 0
+    replayed: bool = False
+    via: tuple[str, ...] = ()
+    error: str = "not answered"
+
+    def to_json(self) -> dict[str, Any]:
+        """Only what is not the usual."""
+        row: dict[str, Any] = {"method": self.method, "url": self.url, "status": self.status, "bytes": self.size}
+        optional = {"replayed": self.replayed, "via": list(self.via), "error": self.error}
+        return row | {name: value for name, value in optional.items() if value}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> FetchExchange:
+        """Inverse of `to_json`."""
+        told = row["method"], row["url"], row["status"], row["bytes"], row.get("replayed", False)
+        return cls(*told, tuple(row.get("via", ())), row.get("error", ""))
+
+
+@dataclass(slots=True)
 class Step:
-    """Everything of one step: a step begins with a request of the main path."""
+    """Everything of one step: a step begins with a request of the main path.
+
+    What was fetched is in order of asking; what was fetched before the first step belongs to it.
+    """
 
     index: int
     exchanges: list[Exchange] = field(default_factory=list)
     calls: list[ToolExchange] = field(default_factory=list)
+    fetches: list[FetchExchange] = field(default_factory=list)
 
 
 class Shorthand:
@@ -80,7 +112,10 @@ class Shorthand:
                 row["is_error"] = True
             calls.append(row)
         self._results = {done.call.id: done.content for done in step.calls}
-        return encode({"step": step.index, "exchanges": exchanges, "calls": calls})
+        line: dict[str, Any] = {"step": step.index, "exchanges": exchanges, "calls": calls}
+        if step.fetches:
+            line["fetches"] = [fetch.to_json() for fetch in step.fetches]
+        return encode(line)
 
     def step(self, row: Mapping[str, Any]) -> Step:
         """Inverse of `line`, of the row already parsed."""
@@ -91,6 +126,7 @@ class Shorthand:
             call = asked[call] if isinstance(call, str) else ToolCall.from_json(call)
             step.calls.append(ToolExchange(call, data["content"], data.get("is_error", False)))
         self._results = {done.call.id: done.content for done in step.calls}
+        step.fetches = [FetchExchange.from_json(data) for data in row.get("fetches", ())]
         return step
 
     def _exchange_row(self, exchange: Exchange) -> dict[str, Any]:

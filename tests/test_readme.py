@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
+import socket
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -34,7 +36,7 @@ def run(*command: str) -> str:
 
 
 def test_the_agent_of_the_readme_plays_to_a_verdict() -> None:
-    agent, _ = EXAMPLES
+    agent, _, _ = EXAMPLES
     assert len(agent.splitlines()) <= 20
     said = run("-c", agent).splitlines()
     assert said[-1].startswith(("passed (", "failed ("))
@@ -42,9 +44,37 @@ def test_the_agent_of_the_readme_plays_to_a_verdict() -> None:
 
 
 def test_the_algebra_of_the_readme_holds() -> None:
-    _, algebra = EXAMPLES
+    _, algebra, _ = EXAMPLES
     assert algebra.count("assert") >= 4
     run("-c", algebra)
+
+
+def test_the_code_of_the_readme_asks_the_host_that_its_command_opens(tmp_path: Path) -> None:
+    *_, notes = EXAMPLES
+    (written,) = re.findall(r"^```yaml\n(.*?)^```", README, re.M | re.S)
+    (command,) = [c for c in HYDRA if any("allow_hosts" in part for part in c)]
+    serve = shlex.split(next(line for line in README.splitlines() if "http.server" in line), comments=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    bundle = tmp_path / "my_bundle"
+    (bundle / "assets").mkdir(parents=True)
+    (bundle / "assets/notes.py").write_text(notes)
+    (bundle / "harness.yaml").write_text(written.replace("8000", port))
+    log = tmp_path / "log"
+    with log.open("w") as file:
+        order = [sys.executable, "-u", *(part.replace("8000", port) for part in serve[1:])]
+        server = subprocess.Popen(order, cwd=ROOT, stdout=file, stderr=file)
+    try:
+        while "Serving HTTP" not in log.read_text():
+            assert server.poll() is None
+            time.sleep(0.02)
+        said = run(*(part.replace("8000", port).replace("my_bundle", str(bundle)) for part in command[1:]))
+    finally:
+        server.kill()
+        server.wait()
+    assert f"allowed to ask 127.0.0.1:{port}" in said
+    assert log.read_text().count('"GET /?goal=') == 4
 
 
 def test_every_command_of_the_readme_is_there() -> None:

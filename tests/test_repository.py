@@ -24,7 +24,7 @@ GRAB_BAGS = ("utils", "util", "helpers", "helper", "common", "misc", "manager")
 FLOORS = (
     "canonical errors permissions",
     "messages sandbox",
-    "hooks models tools trajectory tasks",
+    "hooks models tools trajectory tasks web",
     "processor contracts redaction spec",
     "harness processors model_config slots",
     "algebra loop pipeline",

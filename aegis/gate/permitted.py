@@ -90,6 +90,7 @@ def unmet(
     """What the offered tools declare and is not granted, with the remedy; ``said`` is what a person allows if asked."""
     both = (user & harness.slots.permissions).granted(said)
     silent = {tool.name for tool in tools if tool.effects is None}
+    processors = {traits.name for traits in harness.traits}
     problems = []
     for name, effects in _declared(harness, tools).items():
         reason = refusal(None if name in silent else effects, both)
@@ -99,7 +100,8 @@ def unmet(
             own = harness.slots.permissions.granted(said)
             by_harness = [f"slots.permissions.{e}: grant" for e in lacking if e not in own]
             remedy = " and ".join([*by_user, *by_harness])
-            problems.append(f"its tool {name}: {reason}; that takes {remedy}, or a harness that does not offer it")
+            kind = "processor" if name in processors else "tool"
+            problems.append(f"its {kind} {name}: {reason}; that takes {remedy}, or a harness that does not offer it")
     return problems
 
 
@@ -110,22 +112,25 @@ def reach(candidate: Candidate, tools: Sequence[ToolSchema]) -> tuple[tuple[str,
     opened = rule.wider(old)
     why = [f"permissions.{e}: {old[e]} -> {rule[e]}" for e in Effect if e in opened]
     had, code = _declared(before, tools), _code(before)
+    processors = {traits.name for traits in after.traits}
     for name, effects in _declared(after, tools).items():
         far = effects & REACHING
         if far and (not far <= had.get(name, frozenset()) or _code(after).get(name) != code.get(name)):
-            why.append(f"tool {name} may {', '.join(sorted(far))}")
+            kind = "processor" if name in processors else "tool"
+            why.append(f"{kind} {name} may {', '.join(sorted(far))}")
             opened |= far
     return tuple(why), opened
 
 
 def _declared(harness: HarnessConfig, tools: Sequence[ToolSchema]) -> dict[str, frozenset[Effect]]:
-    """Effects by name of every tool the harness offers: the world's that it exposes, and its own."""
+    """Effects by name of every tool the harness offers: the world's that it exposes, its own, and its processors."""
     expose = harness.slots.tools.expose
     world = {tool.name: effects_of(tool.effects) for tool in tools if expose is None or tool.name in expose}
     return {**world, **harness.own_effects}
 
 
 def _code(harness: HarnessConfig) -> Mapping[str, object]:
-    """What the harness's own tools are made of, by name: all its code, since one module may import another."""
+    """What the harness's own parts are made of, by name: all its code, since one module may import another."""
     sources = [text for path, text in harness.assets.items() if path.endswith(".py")]
-    return {spec.name: (spec, sources if spec.is_asset else ()) for spec in harness.slots.tools.add}
+    parts = (*harness.processors, *harness.slots.tools.add)
+    return {spec.name: (spec, sources if spec.is_asset else ()) for spec in parts}

@@ -11,7 +11,9 @@ STANDARD = frozenset(
     fractions functools heapq itertools json math operator random re statistics string textwrap typing
     unicodedata""".split()
 )
-OWN = frozenset("canonical errors hooks messages permissions processor processors redaction tasks tools.base".split())
+OWN = frozenset(
+    "canonical errors hooks messages permissions processor processors redaction tasks tools.base web".split()
+)
 """Modules of ``harnessx`` that a processor or a tool is written with. Those below ``processors`` too."""
 ROOT = frozenset("Dimension Hook Order Outcome Processor Spec StopReason Task".split())
 """What may be imported from ``harnessx`` itself."""
@@ -23,7 +25,8 @@ REFUSED = {
     **dict.fromkeys(("os", "subprocess", "multiprocessing", "signal", "threading", "pty", "concurrent"),
                     "nothing starts a process or a thread; a coroutine may wait"),
     **dict.fromkeys(("socket", "ssl", "http", "urllib", "requests", "httpx", "aiohttp", "ftplib", "smtplib"),
-                    "nothing opens a connection; a tool asks the world through context.call"),
+                    "nothing opens a connection; a tool asks the world through context.call, and hosts that the user "
+                    "allowed through context.fetch (a processor through self.ctx.fetch)"),
     **dict.fromkeys(("io", "pathlib", "shutil", "tempfile", "glob", "mmap", "sqlite3"),
                     "nothing touches files; self.ctx.asset reads assets, self.ctx.scratch() is a private folder"),
     **dict.fromkeys(("pickle", "marshal", "shelve", "codecs", "zipimport", "copyreg", "runpy", "code"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import re
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import libcst as cst
@@ -99,12 +99,16 @@ def _unreadable(source: str) -> tuple[int, str, str] | None:
 
 
 class _Imports(cst.CSTVisitor):
-    """What a source imports: modules by the name they are bound to, and all names that are not its own."""
+    """What a source imports: modules by the name they are bound to, and all names that are not its own; its classes."""
 
     def __init__(self) -> None:
         super().__init__()
         self.modules: dict[str, str] = {}
         self.names: set[str] = set()
+        self.classes: list[cst.ClassDef] = []
+
+    def visit_ClassDef(self, node: cst.ClassDef) -> None:
+        self.classes.append(node)
 
     def visit_Import(self, node: cst.Import) -> None:
         for alias in node.names:
@@ -131,6 +135,8 @@ class _Policy(cst.CSTVisitor):
         super().__init__()
         self.findings: list[SourceFinding] = []
         self._path, self._literals, self._imports = path, literals, imports
+        self._declared = [_declares_network(imports.classes)]
+        """Whether the classes around a place declare that they use the network; outermost, whether any class does."""
         self._labels: set[int] = set()
         """Names that stand for no value of their own: attributes, keywords, fields, and modules before a dot."""
 
@@ -170,6 +176,12 @@ class _Policy(cst.CSTVisitor):
 
     # Names and attributes.
 
+    def visit_ClassDef(self, node: cst.ClassDef) -> None:
+        self._declared.append(_declares_network([node]))
+
+    def leave_ClassDef(self, original_node: cst.ClassDef) -> None:
+        self._declared.pop()
+
     def visit_Attribute(self, node: cst.Attribute) -> None:
         name, of = node.attr.value, node.value
         self._labels.add(id(node.attr))
@@ -185,6 +197,8 @@ class _Policy(cst.CSTVisitor):
             self._find(node, "private", f"{name} belongs to another object; use what it offers")
         if name in FRAMES:
             self._find(node, "reflection", f"{name} reaches into frames or classes")
+        if name == "fetch" and _named(of) in ("ctx", "context") and not self._declared[-1]:
+            self._find(node, "network", "fetch is for a class that declares effects = frozenset({Effect.NETWORK})")
         of_ctx = name == "seed" and isinstance(of, cst.Attribute) and of.attr.value == "ctx"
         if name == "task_id" or (name == "attempt" and not own) or of_ctx:
             self._find(node, "identity", f"{name} tells one attempt from another; act on what the agent sees")
@@ -277,6 +291,22 @@ class _Policy(cst.CSTVisitor):
             self._labels.add(id(node.attr))
             node = node.value
         self._labels.add(id(node))
+
+
+def _declares_network(classes: Iterable[cst.ClassDef]) -> bool:
+    """Whether the body of one of ``classes`` sets ``effects`` to something with ``Effect.NETWORK``."""
+    lines = (line for found in classes for line in found.body.body if isinstance(line, cst.SimpleStatementLine))
+    assigned = (part for line in lines for part in line.body if isinstance(part, cst.Assign))
+    return any(
+        _named(target.target) == "effects" and "Effect.NETWORK" in cst.Module([]).code_for_node(part.value)
+        for part in assigned
+        for target in part.targets
+    )
+
+
+def _named(node: cst.BaseExpression) -> str:
+    """The last name of a dotted one."""
+    return _dotted(node).rsplit(".", 1)[-1]
 
 
 def _dotted(node: cst.BaseExpression) -> str:

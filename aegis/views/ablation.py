@@ -78,6 +78,8 @@ def _closing(found: Ablation, bundle: str) -> Iterator[str]:
         yield "No removal is proposed: the final harness is the same without what is idle."
     else:
         yield "No removal is proposed."
+    if found.hosts:
+        yield notation.reachable(found.hosts)
     calls = found.model_calls
     yield (
         f"{notation.count(found.rollouts)} rollouts, {notation.count(calls.made)} model calls made and "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from aegis.statistics import Interval
 
@@ -84,3 +85,8 @@ def gain(interval: Interval | None) -> str:
 def _signed(fraction: float) -> str:
     text = f"{100 * fraction:+.1f}"
     return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
+
+
+def reachable(hosts: Sequence[str]) -> str:
+    """Which hosts were open to evolved code, in a sentence."""
+    return f"Evolved code was allowed to ask {', '.join(hosts)} (sandbox.allow_hosts); what they said is replayed."

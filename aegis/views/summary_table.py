@@ -47,13 +47,15 @@ def summary_table(summary: Summary) -> Group:
 
 
 def gaps(summary: Summary) -> list[str]:
-    """What the table could not be made of: splits without scores, and rollouts that could not be run."""
+    """What the table could not be made of (splits without scores, rollouts that could not be run), and open hosts."""
     lines = []
     for reason in dict.fromkeys(summary.unscored.values()):
         splits = ", ".join(split for split, why in summary.unscored.items() if why == reason)
         lines.append(f"not scored: {splits}: {reason}; to go on, resume with a larger one")
     if summary.missing:
         lines.append(f"missing: {notation.count(summary.missing)} rollouts could not be run, and count nowhere")
+    if summary.hosts:
+        lines.append(notation.reachable(summary.hosts))
     return lines
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from aegis.record import Decision, DriftAction, Summary
 from aegis.views.folder import RunFolder
-from aegis.views.notation import percent, point_bounds, points
+from aegis.views.notation import percent, point_bounds, points, reachable
 from harnessx.sandbox.base import INSTALL
 
 VERDICTS: Mapping[Decision, str] = {
@@ -134,6 +134,7 @@ def identity(run: RunFolder) -> list[tuple[str, str]]:
     facts += [
         ("Gate", f"{summary.gate}, ledger {summary.ledger}" if summary.ledger else summary.gate),
         ("Evolved code ran under", f"isolation: {summary.isolation}"),
+        ("Evolved code could ask", ", ".join(summary.hosts)),
         ("Seeds", ", ".join(map(str, summary.seeds))),
         ("Stopped", summary.stopped),
     ]
@@ -141,12 +142,14 @@ def identity(run: RunFolder) -> list[tuple[str, str]]:
 
 
 def guarantee(run: RunFolder) -> list[str]:
-    """What the gate promises about the edits it shipped, and what the isolation is."""
+    """What the gate promises about the edits it shipped, what the isolation is, and which hosts were open."""
     if (summary := run.summary) is None:
         return []
     lines = [_gate(summary)]
     if summary.isolation in ISOLATION:
         lines.append(f"isolation: {summary.isolation} means that {ISOLATION[summary.isolation]}.")
+    if summary.hosts:
+        lines.append(reachable(summary.hosts))
     return [*lines, _cheating(summary)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from harnessx.errors import ModelFailure
+from harnessx.errors import RemoteFailure
 from harnessx.models.base import CallContext
 
 MAX_BYTES = 8 << 20
@@ -25,7 +25,7 @@ class Patience:
     base_s: float = 0.2
     longest_s: float = 30.0
 
-    def wait(self, failure: ModelFailure, tries: int, context: CallContext) -> float:
+    def wait(self, failure: RemoteFailure, tries: int, context: CallContext) -> float:
         """Seconds until the next try after ``tries`` that failed. Equal calls wait equally long; others apart.
 
         What a provider asks for is never undercut: jitter is added to it, and taken off our own guess.

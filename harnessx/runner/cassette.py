@@ -92,9 +92,12 @@ class Freshness:
 
     def stale(self, key: str, response: ModelResponse, at: float) -> bool:
         """Whether an answer recorded ``at`` (seconds of the clock; 0 where it is not known) is a miss."""
-        oldest = -math.inf if self.window_s is None else self.clock() - self.window_s
-        now = [provider for provider, last in self._seen.get(_model(key), {}).items() if last >= oldest]
-        return at < oldest or bool(now and response.provider not in now)
+        now = [name for name, last in self._seen.get(_model(key), {}).items() if not self.outdated(last)]
+        return self.outdated(at) or bool(now and response.provider not in now)
+
+    def outdated(self, at: float) -> bool:
+        """Whether what was recorded ``at`` dates from before the window."""
+        return at < (-math.inf if self.window_s is None else self.clock() - self.window_s)
 
 
 def _model(key: str) -> str:

@@ -12,7 +12,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from harnessx.errors import Failure, Halt, HarnessxError, LimitReached, Source, StopReason, ToolError, boundary
+from harnessx.errors import (
+    Failure,
+    FetchRefused,
+    Halt,
+    HarnessxError,
+    LimitReached,
+    Source,
+    StopReason,
+    ToolError,
+    boundary,
+)
 from harnessx.harness import Limits
 from harnessx.messages import Conversation, Message, Meter, ModelRequest, ModelResponse, Part, ToolCall, Usage
 from harnessx.model_config import Models, account_of
@@ -20,10 +30,12 @@ from harnessx.models.base import CallContext, NoStopwatch, Stopwatch
 from harnessx.models.spend import Spend, added
 from harnessx.permissions import USUAL, Effect, refusal
 from harnessx.redaction import redactor
+from harnessx.runner.gateway import Gateway, Web
 from harnessx.tasks import Environment, ToolResult
-from harnessx.trajectory import Exchange, Shorthand, Step, ToolExchange, Trajectory, encode
+from harnessx.trajectory import Exchange, FetchExchange, Shorthand, Step, ToolExchange, Trajectory, encode
+from harnessx.web import Fetch, Fetched
 
-_MODEL, _WORLD = boundary(Source.MODEL), boundary(Source.ENVIRONMENT)
+_MODEL, _WORLD, _NETWORK = boundary(Source.MODEL), boundary(Source.ENVIRONMENT), boundary(Source.NETWORK)
 _FILE = boundary(Source.SANDBOX, "the trajectory file")
 
 
@@ -54,6 +66,7 @@ class Host:
     Args:
         origin: the rollout's key; a response this very rollout cached before it died counts as made.
         granted: what the user's and the harness's rules let tools do; a call that needs more does not run.
+        web: the network, for what the harness's code fetches; ``closed`` says why it may not.
     """
 
     def __init__(
@@ -68,6 +81,8 @@ class Host:
         origin: str = "",
         recorder: Recorder | None = None,
         granted: frozenset[Effect] = USUAL,
+        web: Web | None = None,
+        closed: str = "",
     ) -> None:
         self.record = record
         self.failure: Exception | None = None
@@ -93,6 +108,8 @@ class Host:
         self._contexts: dict[str, CallContext] = {}
         self._redactor = redactor()
         self.granted, self._refusals = granted, dict[str, str]()
+        self._web, self._closed = web, closed
+        self._gateway: Gateway | None = None
         if self._recorder.write is not None:
             self._recorder.write(encode(record.header()))
 
@@ -163,6 +180,35 @@ class Host:
         self._step.calls.append(ToolExchange(call, result.content, result.is_error))
         return result
 
+    async def fetch(self, request: Fetch) -> Fetched:
+        """Ask a host on the network for the harness's code. After one that did not answer the rollout is lost.
+
+        Raises:
+            FetchRefused: that is not allowed; the harness's own doing.
+            NetworkFailure: a host that may be asked does not answer.
+        """
+        if self.failure is not None and self.world_lost:
+            raise self.failure
+        if self._gateway is None:
+            context = CallContext(self._seed, self.record.task_id, self.record.attempt, "fetch", watch=self.watch)
+            self._gateway = Gateway(self._web, self._closed, self._origin, context)
+
+        def note(done: FetchExchange) -> None:
+            self._mark(f"{request.method}{request.url}{zlib.crc32(request.body)}")
+            self._step.fetches.append(done)
+
+        try:
+            with _NETWORK:
+                try:
+                    return await self._gateway.fetch(request, note)
+                except FetchRefused as error:
+                    refused = error
+        except Failure as failure:
+            if not self.world_lost:
+                self.failure = failure
+            raise
+        raise refused
+
     def _refused(self, name: str) -> str:
         """Why a call of the tool does not run: the last word, whatever the other side offers or claims."""
         if not self._refusals:
@@ -176,12 +222,12 @@ class Host:
 
     @property
     def world_lost(self) -> bool:
-        """Whether the environment broke."""
-        return isinstance(self.failure, Failure) and self.failure.source is Source.ENVIRONMENT
+        """Whether the environment broke, or a host on the network did not answer."""
+        return isinstance(self.failure, Failure) and self.failure.source in (Source.ENVIRONMENT, Source.NETWORK)
 
     def finish(self) -> None:
         """Close the last step and settle the totals."""
-        self._flush()
+        self._flush(last=True)
         self.record.usage = self._spent.total
         for role, paid in self._paid.items():
             usd = None if role in self._owed else paid.cost_usd or 0.0
@@ -218,15 +264,18 @@ class Host:
                 raise LimitReached(StopReason.COST_LIMIT, f"{limits.cost_usd} USD")
 
     def _begin_step(self) -> None:
+        before = self._step
         self._flush()
         if not self.world_lost:
             self.failure = None
         self._steps += 1
         self._step = Step(self._steps)
+        if not before.exchanges and not before.calls:
+            self._step.fetches = before.fetches
 
-    def _flush(self) -> None:
+    def _flush(self, *, last: bool = False) -> None:
         step = self._step
-        if not step.exchanges and not step.calls:
+        if not step.exchanges and not step.calls and not (last and step.fetches):
             return
         if self._recorder.write is not None and self._recorder.contents:
             with _FILE:

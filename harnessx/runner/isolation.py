@@ -25,12 +25,13 @@ from harnessx.harness import HarnessConfig
 from harnessx.loop import Ending, Episode, RunLoop
 from harnessx.messages import ModelRequest, ToolCall
 from harnessx.runner.host import Host
-from harnessx.runner.wire import VERSION, Channel, Frame, RequestReader, WireError, error_to_json, read_call
+from harnessx.runner.wire import VERSION, Channel, Frame, RequestReader, WireError, error_to_json, read_call, read_fetch
 from harnessx.runner.worker import episode_to_json, failure_from
 from harnessx.runner.zygote import Zygote, ZygoteLost
 from harnessx.sandbox.base import CAPS
 from harnessx.sandbox.choose import backend, strongest
 from harnessx.sandbox.scratch import excess_of
+from harnessx.web import Fetch
 
 Isolation: TypeAlias = Literal["auto", "bubblewrap", "landlock", "docker", "process", "inprocess", "none"]
 MAX_IN_FLIGHT = 256
@@ -172,6 +173,8 @@ class _Supervisor:
                 self._serve(frame["id"], self._complete(request, path))
             case "call":
                 self._serve(frame["id"], self._call(read_call(frame["call"])))
+            case "fetch":
+                self._serve(frame["id"], self._fetch(read_fetch(frame)))
             case "end":
                 answer, claims = frame["answer"], frame["claims"]
                 if not isinstance(answer, str) or not isinstance(claims, dict):
@@ -214,6 +217,9 @@ class _Supervisor:
     async def _call(self, call: ToolCall) -> Frame:
         result = await self._host.call(call)
         return {"content": result.content, "is_error": result.is_error, "done": result.done}
+
+    async def _fetch(self, request: Fetch) -> Frame:
+        return {"fetched": (await self._host.fetch(request)).to_json()}
 
     async def _reply(self, ident: object, work: Coroutine[Any, Any, Frame]) -> None:
         assert self._channel is not None

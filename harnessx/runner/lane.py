@@ -25,7 +25,9 @@ from harnessx.model_config import ModelConfig, Models
 from harnessx.models.patience import Patience
 from harnessx.permissions import Effect
 from harnessx.redaction import redact
+from harnessx.runner.broker import Broker
 from harnessx.runner.cassette import Cassette, Entry, Freshness, RecordedVerifier, RecordedWorld, ResponseTape
+from harnessx.runner.gateway import FetchTape, Web
 from harnessx.runner.host import Recorder
 from harnessx.runner.isolation import Workers
 from harnessx.runner.jobs import RolloutResult
@@ -35,6 +37,7 @@ from harnessx.runner.wire import Channel, Frame
 from harnessx.sandbox.kernel import die_with_parent
 from harnessx.tasks import Benchmark, Environment, Task, Verifier
 from harnessx.trajectory import Trajectory
+from harnessx.web import WebRules
 
 FLUSH_S = 0.05
 INFRA_RETRIES = 2
@@ -121,6 +124,7 @@ class Lane:
             self.channel.send({"t": "unable", "error": redact(said)})
             return
         self._workers = Workers(frame["isolation"])
+        self._broker = Broker(WebRules.from_json(frame["web"]))
         self._seed, self._persist = frame["seed"], frame["persist"]
         self._freshness = Freshness(frame["window_s"])
 
@@ -211,6 +215,7 @@ class Lane:
             tape=ResponseTape(tape, self._freshness, strict=frame["confirming"]),
             recorder=Recorder(),
             granted=self._granted[rollout.harness.digest],
+            web=Web(self._broker, FetchTape(tape, self._freshness, strict=frame["confirming"])),
         )
 
     def _world(self, rollout: Rollout, stored: Any) -> tuple[Environment | None, Verifier]:

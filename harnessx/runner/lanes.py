@@ -114,6 +114,7 @@ class LaneProcess:
                 "persist": self._pool.persistent,
                 "window_s": config.window_s,
                 "patience": dataclasses.asdict(config.patience),
+                "web": config.web.to_json(),
                 "share": self._share,
                 "metered": self._pool.purse is not None,
             }

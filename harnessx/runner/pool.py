@@ -35,6 +35,7 @@ from harnessx.runner.purse import Purse
 from harnessx.runner.shelf import Shelf, outdated
 from harnessx.runner.wire import Frame
 from harnessx.tasks import Benchmark
+from harnessx.web import WebRules
 
 
 class RunnerBroken(HarnessxError):
@@ -61,6 +62,8 @@ class PoolConfig:
     that do not change."""
     permissions: Permissions = Permissions()  # noqa: RUF009
     """The user's rule on what tools may do; each harness has its own beside it."""
+    web: WebRules = WebRules()  # noqa: RUF009
+    """Which hosts evolved code may ask."""
 
 
 class Pool:

@@ -26,6 +26,7 @@ from harnessx.loop import Ending, Episode, RunLoop
 from harnessx.model_config import Models
 from harnessx.permissions import Effect, Permissions, refusal
 from harnessx.redaction import redact, redactor
+from harnessx.runner.gateway import Web
 from harnessx.runner.host import Host, Recorder, Tape
 from harnessx.tasks import Environment, Task, Verifier
 from harnessx.trajectory import Trajectory
@@ -94,10 +95,12 @@ async def run_rollout(
     tape: Tape | None = None,
     recorder: Recorder | None = None,
     granted: frozenset[Effect] | None = None,
+    web: Web | None = None,
 ) -> Trajectory:
     """Run, verify and record one rollout. Closes the environment.
 
     ``granted`` is what its tools may do; None: what the harness's rule and the default one for a user grant.
+    ``web`` is the network, for a harness that may use it; None: nobody is asked.
 
     Returns:
         The record; it never raises for what happened inside the rollout (cancellation excepted).
@@ -105,6 +108,7 @@ async def run_rollout(
     record = Trajectory(rollout.task.id, rollout.attempt, rollout.harness.digest, rollout.model)
     limits = rollout.harness.slots.limits
     recorder = recorder or Recorder(contents=rollout.harness.slots.tracer == "full")
+    allowed = _granted(rollout.harness, granted)
     host = Host(
         record,
         models,
@@ -114,7 +118,9 @@ async def run_rollout(
         tape=tape,
         origin=rollout.key,
         recorder=recorder,
-        granted=_granted(rollout.harness, granted),
+        granted=allowed,
+        web=web,
+        closed=_closed(rollout.harness, allowed),
     )
     started = time.monotonic()
     try:
@@ -146,8 +152,15 @@ def _usually(rule: Permissions) -> frozenset[Effect]:
     return (Permissions() & rule).granted()
 
 
+def _closed(harness: HarnessConfig, granted: frozenset[Effect]) -> str:
+    """Why the code of ``harness`` may not use the network; '' where it may. What it does not declare it may not do."""
+    if not any(Effect.NETWORK in effects for effects in harness.own_effects.values()):
+        return "no tool or processor of the harness declares effects = frozenset({Effect.NETWORK})"
+    return refusal((Effect.NETWORK,), granted)
+
+
 def _check_own_tools(harness: HarnessConfig, granted: frozenset[Effect]) -> None:
-    """Refuse a harness whose own tools declare more than is granted: their calls would not cross the seam."""
+    """Refuse a harness whose own parts declare more than is granted: their calls would not cross the seam."""
     for name, effects in harness.own_effects.items():
         reason = refusal(effects, granted)
         if reason:

@@ -19,10 +19,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias, get_args
 
 from harnessx.canonical import json_line
-from harnessx.errors import Failure, LimitReached, ModelFailure, Source, StopReason, ToolError
+from harnessx.errors import Failure, FetchRefused, LimitReached, ModelFailure, Source, StopReason, ToolError
 from harnessx.messages import Conversation, Message, ModelRequest, Part, Role, ToolCall, ToolSchema
+from harnessx.web import Fetch, body_from_json
 
-VERSION = 3
+VERSION = 4
 MAX_FRAME = 32 * 1024 * 1024
 """Bytes a worker may send at once."""
 MAX_DEPTH = 100
@@ -245,6 +246,24 @@ def read_call(data: Mapping[str, Any]) -> ToolCall:
     return call
 
 
+def read_fetch(data: Mapping[str, Any]) -> Fetch:
+    """A request to the network of the side that is not trusted: well formed, and not yet allowed.
+
+    Raises:
+        WireError, KeyError, ValueError: fields missing, or of wrong types.
+    """
+    headers = data["headers"]
+    if not isinstance(headers, dict):
+        raise WireError("a request whose headers are no object")
+    body = {kind: _text(data[kind]) for kind in ("text", "latin1") if kind in data}
+    return Fetch(
+        _text(data["url"]),
+        _text(data["method"]),
+        {name: _text(value) for name, value in headers.items()},
+        body_from_json(body),
+    )
+
+
 def _message(data: Mapping[str, Any]) -> Message:
     content, ident, extra = data["content"], data.get("tool_call_id"), data.get("extra")
     if data["role"] not in _ROLES:
@@ -288,6 +307,8 @@ def error_to_json(error: BaseException) -> Frame:
     match error:
         case LimitReached():
             return {"kind": "limit", "reason": error.reason.value, "message": str(error)}
+        case FetchRefused():
+            return {"kind": "refused", "message": str(error)}
         case ToolError():
             return {"kind": "tool", "message": str(error)}
         case ModelFailure():
@@ -308,6 +329,8 @@ def error_from_json(data: Frame) -> Exception:
     match data["kind"]:
         case "limit":
             return LimitReached(StopReason(data["reason"]), data["message"])
+        case "refused":
+            return FetchRefused(data["message"])
         case "tool":
             return ToolError(data["message"])
         case "model":

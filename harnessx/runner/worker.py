@@ -43,6 +43,7 @@ from harnessx.sandbox.base import Wall
 from harnessx.sandbox.inside import confine, enter
 from harnessx.sandbox.kernel import die_with_parent
 from harnessx.tasks import ToolResult
+from harnessx.web import Fetch, Fetched
 
 MAX_MESSAGE = 2000
 """Characters of an error that cross the wire."""
@@ -113,6 +114,11 @@ class WirePort:
         """Ask the host to run an environment tool."""
         frame = await self._ask({"t": "call", "call": call.to_json()})
         return ToolResult(frame["content"], frame["is_error"], frame["done"])
+
+    async def fetch(self, request: Fetch) -> Fetched:
+        """Ask the host to ask another."""
+        frame = await self._ask({"t": "fetch", **request.to_json()})
+        return Fetched.from_json(frame["fetched"])
 
     async def _ask(self, frame: Frame) -> Frame:
         frame["id"] = next(self._ids)

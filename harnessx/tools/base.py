@@ -1,7 +1,16 @@
 """The Tool protocol: a harness's own tools, which run where its processors run.
 
 A tool is a dataclass like a processor; ``name``, ``description`` and ``parameters`` are literals. It
-reaches the world only through ``context.call``, which goes through the host like any tool call.
+reaches the world only through ``context.call`` and ``context.fetch``, which go through the host like any tool call.
+
+    @dataclass
+    class Weather(Tool):
+        name = "weather"
+        effects = frozenset({Effect.NETWORK})
+
+        async def run(self, arguments, context):
+            answer = await context.fetch("https://api.example.org/now", query={"city": arguments["city"]})
+            return answer.text
 """
 
 from __future__ import annotations
@@ -14,6 +23,7 @@ from typing import Any, ClassVar, Protocol
 from harnessx.messages import ToolSchema
 from harnessx.permissions import Effect
 from harnessx.tasks import ToolResult
+from harnessx.web import Fetcher, no_network
 
 
 class Caller(Protocol):
@@ -24,10 +34,14 @@ class Caller(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ToolContext:
-    """What a tool gets with each call: a way to use the environment's tools."""
+    """What a tool gets with each call: a way to use the environment's tools, and the hosts that the user allowed.
+
+    ``fetch`` raises `harnessx.errors.FetchRefused` for what is not allowed, which the model then reads as the result.
+    """
 
     call: Caller
     step: int
+    fetch: Fetcher = no_network
 
 
 class Tool(ABC):
@@ -38,7 +52,8 @@ class Tool(ABC):
     parameters: ClassVar[Mapping[str, Any]] = {"type": "object", "properties": {}}
     effects: ClassVar[frozenset[Effect]] = frozenset()
     """What it does by itself, beyond ``context.call``, whose effects are those of the environment's tool. None by
-    default: it runs in the worker, where there is nothing to have an effect on. A host reads it without running it."""
+    default: it runs in the worker, where there is nothing to have an effect on. ``context.fetch`` needs
+    `Effect.NETWORK`. A host reads it without running it."""
 
     def schema(self) -> ToolSchema:
         """The tool as the model sees it."""

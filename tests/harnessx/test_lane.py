@@ -20,6 +20,7 @@ from harnessx.runner.lane import Lane as LaneAtWork
 from harnessx.runner.lane import summarize
 from harnessx.runner.wire import pack
 from harnessx.trajectory import Exchange, Step, Trajectory
+from harnessx.web import WebRules
 
 HERE = Path(__file__).parent
 
@@ -52,7 +53,7 @@ class Lane:
         clerk = {"_target_": "runner_world.Clerk", "log": str(log)}
         model = {"roles": {"main": clerk}, "fallback": {}, "sampling": {}}
         self.tell(t="init", benchmark=rooms, model=model, isolation=WALL, seed=0, persist=True, window_s=None,
-                  patience={}, share=4, metered=False)  # fmt: skip
+                  patience={}, share=4, metered=False, web=WebRules().to_json())  # fmt: skip
 
     def job(self, ident: int, **options: object) -> None:
         one = harness()

@@ -78,3 +78,20 @@ def test_a_harness_that_cannot_be_built_is_the_finding():
     answer = smoke(broken, good="def test_yes(build): pass")
     assert answer["ok"] is False
     assert "ZeroDivisionError" in answer["error"]
+
+
+def test_it_ends_where_nobody_is_left_to_read_its_answer():
+    """A host that is killed closes its end, whatever became of the processes between."""
+    order = {"harness": REMINDER.to_json(), "tests": {"endless": "def test_it(build):\n    while True: pass"}}
+    with tempfile.TemporaryDirectory() as folder:
+        furnish(folder)
+        command = backend(WALL).command("harnessx.runner.smoke", (), os.path.realpath(folder))
+        process = subprocess.Popen(
+            command, env=environment(), cwd=f"{folder}/home", stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        process.stdin.write(json.dumps(order).encode())
+        process.stdin.close()
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1.0)
+        process.stdout.close()
+        assert process.wait(5.0) != 0

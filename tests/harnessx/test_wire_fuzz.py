@@ -39,6 +39,7 @@ FRAMES: list[dict[str, Any]] = [
      "tail": [{"role": "user", "content": "b"}]},
     {"t": "complete", "id": 2, "path": "main", "keep": 1, "role": "main", "add": []},
     {"t": "call", "id": 3, "call": {"id": "c", "name": "t", "arguments": {}, "raw": None}},
+    {"t": "fetch", "id": 4, "url": "http://a.org/", "method": "POST", "headers": {"a": "b"}, "text": "c"},
     {"t": "end", "stop": "finished", "answer": "a", "claims": {}},
     {"t": "failed", "kind": "failure", "source": "worker", "message": "m"},
     {"t": "failed", "kind": "contract", "at": ["p", "h", "f", "d"]},
