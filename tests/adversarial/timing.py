@@ -8,6 +8,8 @@ from adversarial.attack import QUIET, Attack, Bite
 from adversarial.sentinels import ENDLESS, TOOK
 
 _never = partial(Attack, sentinel=ENDLESS, bite=Bite.LAX, lax="the watchdog", ends="said nothing for", stalls=True)
+_NEST = "\n".join(f"{' ' * i}try: pass\n{' ' * i}finally:" for i in range(30)) + f"\n{' ' * 30}pass\n"
+"""A ``finally`` body is compiled twice."""
 
 ATTACKS = (
     _never("a loop", "while True: pass"),
@@ -35,8 +37,7 @@ ATTACKS = (
     _never("keys with one hash", "found = {}\nfor i in range(10**6): found[i * (2**61 - 1)] = i"),
     _never("a number too long to write", "str(7 ** (1 << 26)); pow(7, 1 << 30)",
            head="import sys; sys.set_int_max_str_digits(0)"),
-    _never("a module that never compiles", "pass", head="\n".join(
-        [f"{' ' * i}try: pass\n{' ' * i}finally:" for i in range(30)]) + f"\n{' ' * 30}pass\n", ends="said nothing for|MemoryError"),
+    _never("a module that never compiles", "pass", head=_NEST, ends="said nothing for|MemoryError"),
     _never("a clock that it stops", """
         import time
         asyncio.get_running_loop().time = lambda: 0.0
