@@ -1,9 +1,10 @@
 """Who thinks, offline: a search over levers, directed by failure category and by what trying has taught.
 
 Each round it aims at the failing regions in the Planner's order. For each it draws the levers that
-might cure it (Thompson sampling from the posterior of their effects), and proposes the best few as one
-edit, because a package of small cures can be confirmed where each alone could not. Candidates that ran
-out of pairs while ahead come back bundled. The last place explores, and so does any that no symptom fills.
+might cure it (Thompson sampling from the posterior of their effects), and proposes the best as one edit: alone in
+the first round, two together later, because small cures can be confirmed together where each alone could not.
+Candidates that ran out of pairs while ahead come back bundled. The last place explores, and so does any that no
+symptom fills.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from harnessx.trajectory import Trajectory
 
 LEVERS: tuple[Lever, ...] = (*prompts.LEVERS, *parts.LEVERS, *source.LEVERS)
 PACKAGE = 2
-"""Levers in one package at most."""
+"""Levers in one package at most; none goes with another in the first round, where one alone may be confirmed."""
 HOPE = 0.04
 """What a lever that surely cures a symptom is expected to add, before anything was tried."""
 HARM = -0.03
@@ -152,7 +153,7 @@ class Catalog:
         package: list[Choice] = []
         total = 0.0
         for hope, _, choice in sorted(scored, key=lambda row: (-row[0], row[1])):
-            if hope > HARM and len(package) < PACKAGE and self._admits(package, choice, brief):
+            if hope > HARM and len(package) < _most(brief) and self._admits(package, choice, brief):
                 package.append(choice)
                 total += hope
         return package if total > 0.0 else []
@@ -165,7 +166,7 @@ class Catalog:
         taken = {lever.name for package in picked for lever, _ in package}
         levers = [lever for lever in self.levers if lever.name not in taken]
         rng.shuffle(levers)
-        size = rng.randint(1, PACKAGE)
+        size = rng.randint(1, _most(brief))
         package: list[Choice] = []
         for lever in levers:
             variants = self._variants(lever, scene, brief)
@@ -193,7 +194,7 @@ class Catalog:
             variant = self._best_variant(lever, scene, brief, effects) if lever is not None else None
             if lever is not None and variant is not None and self._admits(package, (lever, variant), brief):
                 package.append((lever, variant))
-        return package[:4]
+        return package[:PACKAGE]
 
     def _best_variant(self, lever: Lever, scene: Scene, brief: Brief, effects: Effects) -> Variant | None:
         """Of the variants that apply, the best by a draw."""
@@ -246,6 +247,10 @@ class Catalog:
         )
         smoke = {path: text for v in variants for path, text in v.smoke.items()}
         return Proposal(Edit(tuple(op for v in variants for op in v.edit.operations)), manifest, smoke)
+
+
+def _most(brief: Brief) -> int:
+    return PACKAGE if brief.round > 1 else 1
 
 
 def _evidence(tasks: Sequence[TaskDigest]) -> Evidence:
