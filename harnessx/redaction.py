@@ -31,6 +31,9 @@ SHORTEST = 8
 
 _START = r"(?:(?<![A-Za-z0-9])|(?<=\\[bfnrt])|(?<=\\u[0-9a-fA-F]{4}))"
 """Where a key may begin: also behind an escape, so that JSON text can be searched as it is."""
+_START_OF_ALL = _START.replace("[A-Za-z0-9]", "[A-Za-z0-9_-]", 1)
+"""Where a text of parts may begin whose first may be of any length: not within what that part may hold, or ``-eyJ``
+many times over would be read to its end from each, for hours, by whoever redacts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ SHAPES = (
     Shape("I", "AIza", rf"{_START}AIza[A-Za-z0-9_-]{{35}}"),  # Google
     Shape("9", "ya29.", rf"{_START}ya29\.[A-Za-z0-9_-]{{20,}}"),  # Google, OAuth
     Shape("G", "SG.", rf"{_START}SG\.[A-Za-z0-9_-]{{22}}\.[A-Za-z0-9_-]{{43}}"),  # SendGrid
-    Shape("J", "eyJ", rf"{_START}eyJ[A-Za-z0-9_-]{{10,}}\.eyJ[A-Za-z0-9_-]{{10,}}\.[A-Za-z0-9_-]+"),  # RFC 7519
+    Shape("J", "eyJ", rf"{_START_OF_ALL}eyJ[A-Za-z0-9_-]{{10,}}\.eyJ[A-Za-z0-9_-]{{10,}}\.[A-Za-z0-9_-]+"),  # RFC 7519
     Shape("B", "Bearer ", r"(?<=Bearer )[A-Za-z0-9._~+/=-]{16,}"),  # RFC 6750
     Shape("@", "://", r"(?<=://)[^\s/@:\"'\\]*:[^\s/@\"'\\]+(?=@)"),  # RFC 3986, 3.2.1
 )

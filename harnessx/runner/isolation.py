@@ -36,6 +36,10 @@ from harnessx.web import Fetch
 Isolation: TypeAlias = Literal["auto", "bubblewrap", "landlock", "docker", "process", "inprocess", "none"]
 MAX_IN_FLIGHT = 256
 """Frames of one worker that may wait for an answer."""
+MAX_SENT = 256 << 20
+"""Bytes that a worker may send in one rollout: what it sends stays in the record, in the host's memory."""
+LEAST_SENT = 1024
+"""Bytes for which a frame counts at least."""
 WATCH_S = 0.25
 """How often the host looks at what a worker does and has written."""
 
@@ -138,6 +142,7 @@ class _Supervisor:
         self._channel: Channel | None = None
         self._reader = RequestReader()
         self._serving: set[asyncio.Task[None]] = set()
+        self._frames = 0
         self._owes_since: float | None = None
         """Since when the worker owes a frame; None while the host does."""
         self._watch: asyncio.TimerHandle | None = None
@@ -161,6 +166,7 @@ class _Supervisor:
     def _on_frame(self, frame: Frame) -> None:
         if self._ending.done():
             return
+        self._count()
         match frame["t"]:
             case "complete":
                 request, path = self._reader.read(frame)
@@ -178,6 +184,12 @@ class _Supervisor:
                 self._ending.set_exception(failure_from(frame))
             case other:
                 raise WireError(f"unknown type {other!r}")
+
+    def _count(self) -> None:
+        assert self._channel is not None
+        self._frames += 1
+        if max(self._channel.received, self._frames * LEAST_SENT) > MAX_SENT:
+            raise WireError(f"more than {MAX_SENT >> 20} MB in one rollout")
 
     def _on_close(self, reason: str) -> None:
         if reason:
@@ -225,7 +237,7 @@ class _Supervisor:
         """
         if self._owes_since is not None and time.monotonic() - self._owes_since > self._stall_s:
             self._fail(f"said nothing for {self._stall_s:g} s")
-        elif excess := excess_of(self._home, CAPS.disk_bytes):
+        elif excess := excess_of(self._home, CAPS.disk_bytes, self._pid):
             self._fail(excess)
         self._watch = asyncio.get_running_loop().call_later(min(WATCH_S, self._stall_s / 2), self._look)
 

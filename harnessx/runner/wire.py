@@ -64,6 +64,8 @@ class Channel(asyncio.Protocol):
     ) -> None:
         self._on_frame, self._on_close, self._limit = on_frame, on_close, limit
         self._buffer = bytearray()
+        self.received = 0
+        """Bytes, from the beginning."""
         self._transport: asyncio.Transport | None = None
         self._broken = ""
 
@@ -89,6 +91,7 @@ class Channel(asyncio.Protocol):
         if self._broken:
             return
         self._buffer += data
+        self.received += len(data)
         kind = "?"
         try:
             for body in bodies(self._buffer, self._limit):

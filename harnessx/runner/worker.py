@@ -265,12 +265,20 @@ def _child(sock: socket.socket, harness: HarnessConfig | Exception, wall: Wall, 
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         confine(wall, home)
         sock.send(name.encode())
-        os.dup2(1, 2)  # so far it might complain on the terminal; a harness may not
+        _mute()
         asyncio.SelectorEventLoop().run_until_complete(run_worker(sock, harness))  # run() does what nobody needs here
     except OSError as error:
         sys.stderr.write(f"harnessx.runner.worker: {error}\n")
     finally:
         os._exit(0)
+
+
+def _mute() -> None:
+    """Standard streams of its own, to nowhere: the flags of what all rollouts were given, all would share."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):  # so far it might complain on the terminal; a harness may not
+        os.dup2(nowhere, stream)
+    os.close(nowhere)
 
 
 def _called(control: str) -> socket.socket:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -29,13 +31,20 @@ def furnish(folder: str) -> str:
     return os.path.join(folder, "home")
 
 
-def excess_of(folder: Path, most: int) -> str:
-    """What is too much in ``folder``: more than ``most`` bytes on disk, too many entries, too deep; '' for nothing.
+def excess_of(folder: Path, most: int, pid: int) -> str:
+    """What is too much: more than ``most`` bytes on disk in ``folder`` or held by process ``pid`` in removed files,
+    too many entries, too deep; '' for nothing.
 
     The kernel bounds one file, and this all of them. A file that disappears while this looks counts for
-    nothing. No link is followed.
+    nothing. No link is followed. A removed file that is mapped and not open is bounded as memory, not here.
     """
-    size = entries = 0
+    entries = 0
+    try:
+        size = _nameless(pid)
+    except OSError as error:
+        return f"holds what cannot be looked at ({error.strerror})"
+    if size > most:
+        return f"wrote more than {most >> 20} MB"
     waiting = [(str(folder), 0)]
     while waiting:
         path, depth = waiting.pop()
@@ -54,3 +63,15 @@ def excess_of(folder: Path, most: int) -> str:
         except OSError as error:
             return f"made what cannot be looked at ({error.strerror})"
     return ""
+
+
+def _nameless(pid: int) -> int:
+    """Bytes on disk of the files that process ``pid`` holds open and that no folder has."""
+    sizes: dict[tuple[int, int], int] = {}
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended
+        for entry in os.scandir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                found = entry.stat()
+                if stat.S_ISREG(found.st_mode) and not found.st_nlink:
+                    sizes[found.st_dev, found.st_ino] = found.st_blocks * 512
+    return sum(sizes.values())

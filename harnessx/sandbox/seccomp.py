@@ -6,6 +6,9 @@ refused (EPERM). Assembled by hand and not by libseccomp, which is a system libr
 
 A rollout is one process of one thread: it can neither fork nor execute, so there is nothing to outlive it
 and no bomb to count. It keeps the one socket it was given; it can make no other but a pair of its own.
+
+Rollouts may not tell each other of their tasks, so what one of them can set and another see is refused too: locks
+on files, the pages that lie in memory, the room that is left. What can be told by timing is not.
 """
 
 from __future__ import annotations
@@ -23,32 +26,31 @@ from harnessx.sandbox.syscalls import numbers
 ALLOWED = """
 read write readv writev pread64 pwrite64 preadv pwritev close close_range lseek fstat newfstatat stat lstat statx
 access faccessat faccessat2 readlink readlinkat getcwd chdir fchdir mkdir mkdirat rmdir unlink unlinkat rename
-renameat renameat2 ftruncate fsync fdatasync getdents getdents64 sendfile copy_file_range dup dup2 dup3 flock
-pipe pipe2 umask statfs fstatfs fadvise64 poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_wait
-epoll_pwait epoll_pwait2 eventfd2 mmap munmap mprotect mremap brk madvise msync mincore membarrier futex
-set_robust_list get_robust_list rseq set_tid_address gettid getpid getppid getuid geteuid getgid getegid getgroups
-getresuid getresgid getpgrp getpgid getsid getcpu uname sysinfo getrandom clock_gettime clock_getres clock_nanosleep
-nanosleep gettimeofday time times getrusage getrlimit sched_yield sched_getaffinity sched_getparam
-sched_getscheduler rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigtimedwait rt_sigsuspend sigaltstack
-setitimer getitimer alarm pause exit exit_group restart_syscall recvfrom shutdown getsockopt setsockopt getsockname
-getpeername wait4 waitid
+renameat renameat2 ftruncate fsync fdatasync getdents getdents64 sendfile copy_file_range dup dup2 dup3 pipe pipe2
+umask poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd2
+mmap munmap mprotect mremap brk msync membarrier set_robust_list get_robust_list rseq set_tid_address gettid getpid
+getppid getuid geteuid getgid getegid getgroups getresuid getresgid getpgrp getpgid getsid getcpu uname getrandom
+clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday time times getrusage getrlimit sched_yield
+sched_getaffinity sched_getparam sched_getscheduler rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending
+rt_sigtimedwait rt_sigsuspend sigaltstack setitimer getitimer alarm pause exit exit_group restart_syscall recvfrom
+shutdown getsockopt setsockopt getsockname getpeername wait4 waitid
 """.split()
 """What a rollout may always call."""
 
 REFUSED = """
 socket connect bind listen accept accept4 sendmsg sendmmsg recvmsg recvmmsg execve execveat fork vfork clone ptrace
 process_vm_readv process_vm_writev kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo pidfd_open pidfd_getfd
-pidfd_send_signal mount umount2 pivot_root chroot unshare setns open_tree move_mount fsopen fsmount mount_setattr
-bpf perf_event_open userfaultfd keyctl add_key request_key io_uring_setup io_uring_enter io_uring_register
-memfd_create memfd_secret chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat utime utimes utimensat
-futimesat truncate link linkat symlink symlinkat mknod mknodat setxattr lsetxattr fsetxattr removexattr
-lremovexattr fremovexattr inotify_init inotify_init1 fanotify_init setuid setgid setreuid setregid setresuid
-setresgid setgroups setfsuid setfsgid setsid setpgid setpriority sched_setaffinity sched_setscheduler
-sched_setparam sched_setattr ioprio_set setrlimit prlimit64 prctl seccomp personality capset acct quotactl reboot
-kexec_load init_module finit_module delete_module swapon swapoff sethostname setdomainname settimeofday
-clock_settime adjtimex clock_adjtime nfsservctl iopl ioperm open_by_handle_at name_to_handle_at shmget shmat
-shmctl semget semop semctl msgget msgsnd msgrcv msgctl mq_open mq_unlink socketpair sendto open openat creat ioctl fcntl
-process_madvise migrate_pages move_pages mbind set_mempolicy kcmp lookup_dcookie vhangup syslog
+pidfd_send_signal mount umount2 pivot_root chroot unshare setns open_tree move_mount fsopen fsmount mount_setattr bpf
+perf_event_open userfaultfd keyctl add_key request_key io_uring_setup io_uring_enter io_uring_register memfd_create
+memfd_secret chmod fchmod fchmodat fchmodat2 chown fchown lchown fchownat utime utimes utimensat futimesat truncate
+link linkat symlink symlinkat mknod mknodat setxattr lsetxattr fsetxattr removexattr lremovexattr fremovexattr
+inotify_init inotify_init1 fanotify_init setuid setgid setreuid setregid setresuid setresgid setgroups setfsuid
+setfsgid setsid setpgid setpriority sched_setaffinity sched_setscheduler sched_setparam sched_setattr ioprio_set
+setrlimit prlimit64 prctl seccomp personality capset acct quotactl reboot kexec_load init_module finit_module
+delete_module swapon swapoff sethostname setdomainname settimeofday clock_settime adjtimex clock_adjtime nfsservctl
+iopl ioperm open_by_handle_at name_to_handle_at shmget shmat shmctl semget semop semctl msgget msgsnd msgrcv msgctl
+mq_open mq_unlink socketpair sendto open openat creat ioctl fcntl process_madvise migrate_pages move_pages mbind
+set_mempolicy kcmp lookup_dcookie vhangup syslog flock mincore fadvise64 statfs fstatfs sysinfo futex madvise
 """.split()
 """What is refused with EPERM, except as `_checked` lets it pass."""
 
@@ -71,8 +73,13 @@ _NEW_NAMESPACES = 0x7E020080
 _PR_GET_NAME, _PR_SET_NAME, _PR_SET_VMA = 16, 15, 0x53564D41
 _IOCTLS = (0x5421, 0x5451, 0x5450, 0x541B, 0x5401, 0x5413)
 """FIONBIO, FIOCLEX, FIONCLEX, FIONREAD, TCGETS, TIOCGWINSZ: what opening a file or a socket asks."""
-_FCNTLS = (*range(8), 36, 37, 38, 1030)
-"""Copies, flags and locks; not F_SETOWN and F_SETSIG, which send a signal to any process."""
+_FCNTLS = (*range(5), 1030)
+"""Copies and flags; not F_SETOWN and F_SETSIG, which send a signal to any process, and no locks: two rollouts can
+lock what both may read, and so talk."""
+_PRIVATE = 0x80
+"""Of futex(2): for the threads of one process. Without it, who maps the same file can wake the other."""
+_ADVICE = (*range(5), 8, 9, *range(14, 20))
+"""Of madvise(2): on its own memory; not to push pages of a shared file out, where another rollout misses them."""
 _UNIX, _STREAM, _SOCK_FLAGS = 1, 1, 0x80800
 _OPENINGS = (0, 1, 2, 3, 0x201, 0x202, 0x203)
 """Access mode and O_TRUNC, without the one that empties what may only be read (Landlock before Linux 6.2)."""
@@ -88,6 +95,8 @@ _HARMLESS: dict[str, tuple[_Test, ...]] = {
     "fcntl": ((2, _ANY, _FCNTLS),),
     "ioctl": ((2, _ANY, _IOCTLS),),
     "socketpair": ((0, _ANY, (_UNIX,)), (2, _ANY ^ _SOCK_FLAGS, (_STREAM,))),
+    "futex": ((2, _PRIVATE, (_PRIVATE,)),),
+    "madvise": ((4, _ANY, _ADVICE),),
     "clone": ((0, _NEW_NAMESPACES, (0,)),),
 }
 """Calls that pass if all their tests do, and are refused otherwise."""

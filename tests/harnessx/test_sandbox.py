@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import sys
 
@@ -21,6 +22,8 @@ MISSING = Landlock().missing()
 walled = pytest.mark.skipif(bool(MISSING), reason=f"landlock: {MISSING}")
 OF_THE_MACHINE = {"make a namespace", "submit calls by io_uring", "use the kernel's key rings"}
 """What some machines refuse to anybody."""
+NOBODY = 1 << 30
+"""The number of no process."""
 IN_A_TREE = {"see whether a file outside exists"}
 
 
@@ -130,32 +133,45 @@ def test_a_wall_survives_the_way_to_its_process():
 
 
 def test_what_is_written_is_measured_in_files_bytes_and_depth(tmp_path):
-    assert excess_of(tmp_path, 1 << 20) == ""
+    assert excess_of(tmp_path, 1 << 20, NOBODY) == ""
     (tmp_path / "a").mkdir()
     (tmp_path / "a/large").write_bytes(b"x" * (3 << 20))
-    assert excess_of(tmp_path, 4 << 20) == ""
-    assert excess_of(tmp_path, 2 << 20) == "wrote more than 2 MB"
+    assert excess_of(tmp_path, 4 << 20, NOBODY) == ""
+    assert excess_of(tmp_path, 2 << 20, NOBODY) == "wrote more than 2 MB"
 
 
 def test_a_hole_in_a_file_is_not_written(tmp_path):
     with open(tmp_path / "sparse", "wb") as file:
         file.truncate(1 << 30)
-    assert excess_of(tmp_path, 1 << 20) == ""
+    assert excess_of(tmp_path, 1 << 20, NOBODY) == ""
+
+
+def test_what_is_removed_and_held_open_is_written_until_it_is_let_go(tmp_path):
+    before = scratch._nameless(os.getpid())
+    with open(tmp_path / "removed", "wb") as file:
+        file.write(bytes(3 << 20))
+        file.flush()
+        assert scratch._nameless(os.getpid()) == before
+        os.unlink(tmp_path / "removed")
+        with open(f"/proc/self/fd/{file.fileno()}", "rb"):  # a second handle holds no more
+            assert scratch._nameless(os.getpid()) == before + (3 << 20)
+        assert excess_of(tmp_path, before + (2 << 20), os.getpid()).startswith("wrote more than")
+    assert scratch._nameless(os.getpid()) == before
 
 
 def test_many_files_and_deep_folders_are_too_much(tmp_path, monkeypatch):
     monkeypatch.setattr(scratch, "MAX_ENTRIES", 50)
     for number in range(51):
         (tmp_path / str(number)).touch()
-    assert "more than" in excess_of(tmp_path, 1 << 30)
+    assert "more than" in excess_of(tmp_path, 1 << 30, NOBODY)
     deep = tmp_path / "below"
     deep.mkdir()
     inner = deep.joinpath(*["d"] * (MAX_DEPTH + 1))
     inner.mkdir(parents=True)
-    assert "deeper than" in excess_of(deep, 1 << 30)
+    assert "deeper than" in excess_of(deep, 1 << 30, NOBODY)
 
 
 def test_a_link_is_not_followed_and_a_missing_folder_holds_nothing(tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path)
-    assert excess_of(tmp_path, 1 << 20) == ""
-    assert excess_of(tmp_path / "gone", 1) == ""
+    assert excess_of(tmp_path, 1 << 20, NOBODY) == ""
+    assert excess_of(tmp_path / "gone", 1, NOBODY) == ""

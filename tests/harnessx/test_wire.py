@@ -19,6 +19,7 @@ from harnessx.harness import HarnessConfig
 from harnessx.hooks import Hook
 from harnessx.loop import Episode
 from harnessx.messages import Conversation, Message, ModelRequest, Part, ToolCall, ToolSchema
+from harnessx.runner import isolation
 from harnessx.runner.isolation import Workers
 from harnessx.runner.wire import (
     MAX_FRAME,
@@ -227,3 +228,12 @@ async def test_a_role_that_nobody_serves_is_the_harness_error_of_who_asked(worke
     attack = "await port.complete(ModelRequest('', Conversation(), (), 'judge'), 'main')"
     record = await rollout(workers, hostile(f"try: {attack}\nexcept Failure: os._exit(0)"))
     assert record.outcome is Outcome.HARNESS_ERROR
+
+
+@pytest.mark.parametrize("text", ["''", "'x' * 200_000"], ids=["many frames", "long frames"])
+async def test_what_a_worker_sends_in_all_is_bounded_because_the_record_keeps_it(workers, monkeypatch, text):
+    monkeypatch.setattr(isolation, "MAX_SENT", 1 << 20)
+    attack = f"while True: await port.call(ToolCall('', 'echo', {{'text': {text}}}))"
+    bad, good = await asyncio.gather(rollout(workers, hostile(attack)), rollout(workers, GOOD))
+    assert "more than 1 MB in one rollout" in bad.error
+    assert good.passed

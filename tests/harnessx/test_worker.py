@@ -202,6 +202,18 @@ async def test_an_interrupt_or_the_step_limit_still_reaches_the_verifier(workers
     assert verifier.scored == 2
 
 
+async def test_what_it_sets_on_the_standard_streams_no_other_rollout_sees(workers):
+    body = """
+    import fcntl, os
+    self.ctx.claims["found"] = [fcntl.fcntl(s, fcntl.F_GETFL) for s in (0, 1, 2)]
+    for s in (0, 1, 2):
+        fcntl.fcntl(s, fcntl.F_SETFL, os.O_APPEND | os.O_NONBLOCK)
+    yield event
+    """
+    first, second = [await rollout(workers, code(body, START)) for _ in range(2)]
+    assert first.claims["found"] == second.claims["found"]
+
+
 async def test_writing_without_end_to_the_standard_streams_hurts_nobody(workers):
     body = "import os, sys\nfor s in (1, 2): os.write(s, b'x' * 5_000_000)\nprint('x' * 1_000_000)\nyield event"
     assert (await rollout(workers, code(body, BEFORE))).passed
