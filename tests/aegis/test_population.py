@@ -29,7 +29,8 @@ def records(folder):
 
 def halves() -> Bench:
     """Both halves are proposed once, then nothing: what follows can only come of merging."""
-    return Bench(World(HALVES), tasks("ab", 15, 20), proposing(["left", "right"], []), cap=100, alpha=2e-5)
+    return Bench(World(HALVES), tasks("ab", 15, 20), proposing(["left", "right"], []), cap=100, alpha=2e-5,
+                 bundle=False)  # fmt: skip
 
 
 async def test_pareto_merges_two_parents_and_ships_what_neither_could(tmp_path):
@@ -43,7 +44,7 @@ async def test_pareto_merges_two_parents_and_ships_what_neither_could(tmp_path):
     assert [r["verdict"] for r in records(tmp_path)[:2]] == ["undecided", "undecided"]
 
 
-async def test_global_cannot_merge(tmp_path):
+async def test_global_cannot_merge_without_bundles(tmp_path):
     assert (await halves().run(Global(), tmp_path, rounds=2)).final == H0
 
 
