@@ -89,7 +89,7 @@ class Simulated(Journal):
     def close_round(self, this: Round) -> None:
         """Compare what the gate did with the truth."""
         for ruling in this.report.rulings if this.report is not None else ():
-            kind = Kind(ruling.candidate.manifest.lever)
+            kind = Kind(ruling.candidate.manifest.lever or Kind.BUNDLE)
             harmful = ruling.decision is Decision.REJECT and "harm" in ruling.reason
             self.fates.append(Fate(kind, ruling.decision, ruling.pairs, ruling.diverged, harmful))
             if ruling.decision is Decision.SHIP:
@@ -132,7 +132,7 @@ def simulate(plan: Plan, seed: int) -> Simulated:
     effects: dict[str, Effect] = {}
     runner = SimulatedRunner(population, effects, seed)
     evaluator = Evaluator(runner, runner.tasks())
-    ledger: Ledger = plan.ledger(plan.gate.alpha, plan.rounds * plan.candidates)
+    ledger: Ledger = plan.ledger(plan.gate.alpha, plan.rounds * (plan.candidates + plan.gate.bundle))
     gate = plan.gate
     confirmation = plan.confirmation(
         evaluator, ledger, Draws(evaluator.tasks[VALIDATION], seed),
