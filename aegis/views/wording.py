@@ -21,6 +21,7 @@ DRIFT_ACTIONS: Mapping[DriftAction, str] = {
     DriftAction.KEPT: "alarm, not confirmed",
     DriftAction.ROLLED_BACK: "rolled back",
     DriftAction.CONFIRMED: "confirmed as the best",
+    DriftAction.UNWATCHED: "not watched",
 }
 
 KEYS: Mapping[str, str] = {
