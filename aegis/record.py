@@ -47,12 +47,14 @@ class DriftAction(StrEnum):
 
     ``watched``: nothing to act on. ``kept``: an alarm that its check did not confirm. ``rolled_back``: one
     that it did. ``confirmed``: the current harness proved better, and is the best confirmed one now.
+    ``unwatched``: no pair of the run's cap was left.
     """
 
     WATCHED = "watched"
     KEPT = "kept"
     ROLLED_BACK = "rolled_back"
     CONFIRMED = "confirmed"
+    UNWATCHED = "unwatched"
 
 
 class Bucket(StrEnum):

@@ -46,6 +46,8 @@ PARTS = (
 _KEY_NAME = re.compile(r"(?:api_?key|secret|passw(?:or)?d|(?:access|auth|api)_?token)$", re.IGNORECASE)
 MOST_BYTES = 4 << 20
 """Of an answer of a host: it crosses to the worker in one frame, where a byte takes up to six."""
+LEAST_LEVEL = 1e-300
+"""Of a decision: an e-value is a float, and ends soon after."""
 CHANGEABLE = ("rounds", "patience", "budget", "provider", "tracking", "run")
 """Settings outside a run's identity, with ``runner.lanes`` and ``runner.concurrency``."""
 
@@ -216,6 +218,12 @@ def check_gate(gate: GateConfig, decisions: object) -> None:
         number(f"gate.{name}", getattr(gate, name), "between 0 and 1", lambda x: 0 < x < 1)
     for name in ("slack", "max_token_ratio", "max_call_ratio", "smoke_s"):
         number(f"gate.{name}", getattr(gate, name), "above 0", lambda x: x > 0)
+    assert isinstance(decisions, int)  # as `whole` has made sure
+    if decisions > gate.alpha / LEAST_LEVEL:
+        raise UserError(
+            f"gate.alpha={gate.alpha:g} is nothing that evidence reaches in one of gate.decisions={decisions}; "
+            "raise gate.alpha, or plan fewer gate.decisions"
+        )
     one_of("gate.rule", gate.rule, ("paired", "seesaw"))
     one_of("gate.ledger", gate.ledger, ("spending", "elond"))
     one_of("gate.approval", gate.approval, ("auto", "deny", "ask"))

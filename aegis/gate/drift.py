@@ -119,9 +119,13 @@ class DriftWatch:
         self._standing = None
 
     async def check(self, current: System) -> DriftReport | None:
-        """Watch ``current`` for one round. None where there is nothing to watch, or nothing left to draw."""
-        if self._same(current, self.best) or not self._left(self.config.pairs):
+        """Watch ``current`` for one round. None where there is nothing to watch; `UNWATCHED` where no pair is left."""
+        if self._same(current, self.best):
             return None
+        if not self._left(self.config.pairs):
+            spent = f"the run's cap of {self.config.cap} pairs for drift is reached"
+            e_value = self._detector.e_value
+            return DriftReport(DriftAction.UNWATCHED, spent, current, current, self.best, 0, 0, e_value, False)
         self._round_pairs, self._check_pairs, self._differences = 0, 0, {}
         if not self._stands(current):
             level = self._promotions.open() if self._promotions.remaining else None

@@ -112,7 +112,7 @@ class PairedTest:
         """
         if not self.resumable:
             raise ValueError(f"only an undecided test goes on, this one is {self.verdict or 'not over'}: {self.reason}")
-        self.cap += pairs
+        self.cap = self._pairs + pairs
         self.verdict, self.reason, self.resumable = None, "", False
 
     def overrule(self, verdict: Verdict, reason: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aegis.statistics.prices import Effect, Prices, prices
+from aegis.statistics.prices import ROUNDING, Effect, Prices, prices
 
 GAINS = (0.03, 0.05, 0.10)
 SCOPES = (0.1, 0.3, 1.0)
@@ -48,7 +48,7 @@ class PowerRow:
 def touching(gain: float, scope: float, noise: float) -> Effect | None:
     """An edit of that gain and scope as a pair sees it; None where the scope has no room for the gain."""
     luck = scope * noise / 2
-    return Effect(luck + gain, luck, scope) if gain + 2 * luck <= scope else None
+    return Effect(luck + gain, luck, scope) if gain + 2 * luck <= scope + ROUNDING else None
 
 
 def power_table(test: PlannedTest, noise: float, seed: int = 0) -> list[PowerRow]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 PATHS = 400
 _BLOCK, _PATHS = 64, 400
 """Pairs and paths that are drawn at once."""
+ROUNDING = 1e-9
+"""By so much chances may miss their sum."""
 _SHIPS = -1
 """In the place of a number of pairs: with these counts the test ships."""
 
@@ -36,7 +38,7 @@ class Effect:
     scope: float = 1.0
 
     def __post_init__(self) -> None:
-        if min(self.gain, self.loss) < 0 or not self.gain + self.loss <= self.scope + 1e-9 <= 1 + 2e-9:
+        if min(self.gain, self.loss) < 0 or not self.gain + self.loss <= self.scope + ROUNDING <= 1 + 2 * ROUNDING:
             raise ValueError(f"gain {self.gain}, loss {self.loss}, scope {self.scope}: no chances of one pair")
 
 

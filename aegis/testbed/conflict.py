@@ -33,8 +33,8 @@ def _plan(gate: GateConfig, strategy: Callable[[], Strategy]) -> Plan:
 
 
 SEESAW, PAIRED = unlimited(rule="seesaw"), unlimited()
-DEFAULT = GateConfig(run_cap=4000 * ROUNDS // 6)
-"""The gate as it comes: it screens, tests three candidates a round and gives up what falls behind its course."""
+DEFAULT = GateConfig(run_cap=4000 * ROUNDS // 6, bundle=False)
+"""As the gate comes, without bundles: it screens, tests three a round and gives up what falls behind its course."""
 PLANS = {
     "global_, seesaw": _plan(SEESAW, Global),
     "ensemble, seesaw": _plan(SEESAW, Ensemble),

@@ -29,6 +29,11 @@ def nothing(population: Population, rng: random.Random, number: int) -> Sequence
     ]
 
 
+def copies(population: Population, rng: random.Random, number: int) -> Sequence[Effect]:
+    """Four copies of the incumbent, each drawn anew: chance alone leaves some ahead, and what is ahead is bundled."""
+    return [population.inert(f"r{number}-copy{i}") for i in range(4)]
+
+
 def five_real(population: Population, rng: random.Random, number: int) -> Sequence[Effect]:
     """Four useless edits; in five of the rounds one of them is replaced by a gain of 8 points on 30 % of the tasks."""
     offered = nothing(population, rng, number)
@@ -61,6 +66,7 @@ class _McNemar(PairedTest):
 
 PLANS: Mapping[str, Plan] = {
     "paired, spending": Plan(nothing, gate=unlimited()),
+    "paired, spending, bundles": Plan(copies, gate=replace(unlimited(), bundle=True)),
     "paired, e-LOND": Plan(nothing, gate=unlimited(), ledger=Elond),
     "paired, spending, five real": Plan(five_real, gate=unlimited()),
     "paired, e-LOND, five real": Plan(five_real, gate=unlimited(), ledger=Elond),

@@ -32,6 +32,8 @@ class Kind(StrEnum):
     """Helps one half of the clusters and harms the other."""
     BUDGET = "budget"
     """Gains by more tokens alone."""
+    BUNDLE = "bundle"
+    """Edits of a round that were undecided alone, together."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,15 +59,15 @@ class Ship:
     """A shipped edit and the true change of the mean rate that came with it."""
 
     round: int
-    kind: Kind | None
+    kind: Kind
     gain: float
 
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What the gate said of one candidate; ``harmful``: that it makes some tasks worse. A bundle is of no one kind."""
+    """What the gate said of one candidate; ``harmful``: that it makes some tasks worse."""
 
-    kind: Kind | None
+    kind: Kind
     decision: Decision
     pairs: int
     diverged: int
@@ -132,7 +132,7 @@ def simulate(plan: Plan, seed: int) -> Simulated:
     effects: dict[str, Effect] = {}
     runner = SimulatedRunner(population, effects, seed)
     evaluator = Evaluator(runner, runner.tasks())
-    ledger: Ledger = plan.ledger(plan.gate.alpha, plan.rounds * plan.candidates)
+    ledger: Ledger = plan.ledger(plan.gate.alpha, plan.rounds * (plan.candidates + plan.gate.bundle))
     gate = plan.gate
     confirmation = plan.confirmation(
         evaluator, ledger, Draws(evaluator.tasks[VALIDATION], seed),
@@ -181,11 +181,12 @@ def candidate(effect: Effect, parent: HarnessConfig, round: int, number: int, tr
     return Candidate.of(Proposal(edit_of(effect), manifest), parent, round)
 
 
-def _kind(made: Candidate) -> Kind | None:
-    return Kind(made.manifest.lever) if made.manifest.lever in set(Kind) else None
+def _kind(made: Candidate) -> Kind:
+    return Kind(made.manifest.lever) if made.manifest.lever in set(Kind) else Kind.BUNDLE
 
 
 def unlimited(**changes: float | str) -> GateConfig:
-    """The gate that every study starts from: all candidates are tested, and none is given up for its course."""
+    """The gate that every study starts from: all candidates are tested, alone, and none is given up for its course."""
     base: dict[str, float | str] = {"max_trials": 1000, "run_cap": 1 << 40, "veto": 1 << 40, "slack": math.inf}
+    base["bundle"] = False
     return GateConfig(**{**base, **changes})  # type: ignore[arg-type]

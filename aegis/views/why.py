@@ -133,7 +133,7 @@ def _story(origin: Origin) -> Iterator[str]:
         return
     yield f"{candidate.id}, round {candidate.round} ({', '.join(candidate.bucket)}): {candidate.title}"
     yield f"by {origin.operation}; harness {generation.digest[:8]}, grown from {generation.parent[:8]}"
-    measured = "" if candidate.difference is None else f", {notation.gain(candidate.difference)} points"
+    measured = "" if candidate.difference is None else f", {notation.gain(candidate.difference)} points on them"
     evidence = f"{notation.count(candidate.pairs)} pairs, e-value {notation.significant(candidate.e_value)}"
     yield f"{VERDICTS[candidate.verdict]} by {candidate.check}: {evidence}{measured}"
 

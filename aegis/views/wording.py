@@ -21,6 +21,7 @@ DRIFT_ACTIONS: Mapping[DriftAction, str] = {
     DriftAction.KEPT: "alarm, not confirmed",
     DriftAction.ROLLED_BACK: "rolled back",
     DriftAction.CONFIRMED: "confirmed as the best",
+    DriftAction.UNWATCHED: "not watched",
 }
 
 KEYS: Mapping[str, str] = {
@@ -46,7 +47,9 @@ CURVE = (
 CANDIDATES = (
     "An e-value is the evidence that the candidate is better; it ships when it reaches the number given "
     "beside it. Pairs are both arms on the same task and fresh attempt; those that never differ score zero "
-    "and cost no model call. Hit rate is the share of predicted flips that came true in the next round. "
+    "and cost no model call. A difference is measured on the pairs that decided; a test ends where the evidence "
+    "is ahead, so on average the difference of what shipped is larger than the truth, and the sealed gain is the "
+    "one to quote. Hit rate is the share of predicted flips that came true in the next round. "
     "Undecided is no verdict against an edit: its test ended before the evidence was enough, for the reason "
     "given: pairs or budget ran out, too many pairs could not be run, or the e-value was off course, so far "
     "behind what a shipping edit shows by then that further pairs went elsewhere. Not tested: an earlier "

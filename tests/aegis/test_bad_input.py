@@ -109,6 +109,7 @@ MISTAKES = {
 
 VALUES = {
     ("gate.alpha=2",): "gate.alpha=2 must be a number between 0 and 1",
+    ("gate.alpha=1e-323",): "gate.alpha=9.88131e-324 is nothing that evidence reaches in one of gate.decisions=4; ",
     ("gate.alpha=nan",): "gate.alpha=nan must be a number between 0 and 1",
     ("gate.alpha=often",): "gate.alpha='often' must be a number between 0 and 1",
     ("rounds=1.5",): "rounds=1.5 must be a whole number",

@@ -157,7 +157,9 @@ async def test_the_caps_of_a_round_of_a_check_and_of_the_run_are_kept():
     arena = Rates({BEST: 0.5, SAME: 0.5})
     watched = watch(arena, pairs=50, cap=120)
     assert [(await watched.check(SAME)).pairs for _ in range(3)] == [50, 50, 20]
-    assert await watched.check(SAME) is None
+    unwatched = await watched.check(SAME)
+    assert (unwatched.action, unwatched.harness, unwatched.pairs) == (DriftAction.UNWATCHED, SAME, 0)
+    assert "cap of 120 pairs for drift is reached" in unwatched.reason
     assert len(arena.attempts) == 120
     arena = Rates({BEST: 0.2, WORSE: 0.0})
     report = await watch(arena, check=32).check(WORSE)

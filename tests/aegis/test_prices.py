@@ -82,6 +82,8 @@ def test_more_pairs_mean_more_power_and_a_smaller_gain():
 
 def test_no_scope_holds_more_than_its_room():
     assert touching(0.2, 0.1, 0.0) is None
+    assert touching(0.27, 0.3, 0.1) is not None  # all the room there is, though .27 + .3 * .1 is a hair more
+    assert detectable(PlannedTest(0.05 / 24, 480, 0.03, 0.3), 0.1, 0.3) == pytest.approx(0.08, abs=0.02)
     with pytest.raises(ValueError, match="no chances of one pair"):
         Effect(0.2, 0.1, 0.2)
 

@@ -111,9 +111,20 @@ def test_the_real_gates_checks_stand_in_a_simulated_run():
     assert bought.ships
 
 
+def test_undecided_edits_are_bundled_in_a_simulated_run_too():
+    def small(population, rng, number):
+        return [population.useful(f"r{number}-{i}", rng, scope=0.5, gain=0.06) for i in range(3)]
+
+    run = simulate(Plan(small, rounds=2, candidates=3, gate=replace(unlimited(), bundle=True, cap=120, mei=0.001)), 2)
+    together = [fate for fate in run.fates if fate.kind is Kind.BUNDLE]
+    assert [fate.decision for fate in together] == [Decision.SHIP] * len(together) != []
+    assert [ship.kind for ship in run.ships].count(Kind.BUNDLE) == len(together)
+    assert all(ship.gain > 0.1 for ship in run.ships if ship.kind is Kind.BUNDLE)
+
+
 def test_the_rules_that_keep_no_promise_are_seen_to_break_it():
     kept, broken, real = "paired, spending", "seesaw, pass@2", "paired, spending, five real"
-    rows = {row.rule: row for row in study([kept, broken, real], 3, 10)}
+    rows = {row.rule: row for row in study([kept, broken, real], 3, 0)}
     assert rows[kept].shipped.mean == 0.0
     assert rows[broken].shipped_false.mean > 0.5
     assert rows[real].true_ships > 2

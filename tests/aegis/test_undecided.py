@@ -99,6 +99,16 @@ def test_a_test_that_broke_does_not_go_on():
         test.resume(100)
 
 
+def test_a_test_that_fell_behind_early_draws_no_more_than_a_cap_when_it_goes_on():
+    test = PairedTest(0.01, cap=200, mei=0.001, slack=0.3)
+    while test.verdict is None:
+        test.update(*((True, False) if len(test.trace) % 2 else (True, True)))
+    assert (test.verdict, test.resumable) == (Verdict.UNDECIDED, True)
+    assert test.trace[-1].pairs < 100
+    test.resume(200)
+    assert test.cap == test.trace[-1].pairs + 200
+
+
 def test_only_an_undecided_test_goes_on():
     test = PairedTest(0.5, cap=4)
     with pytest.raises(ValueError, match="not over"):

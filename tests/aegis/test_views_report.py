@@ -123,6 +123,11 @@ def test_shipped_edits_and_the_others_are_in_tables_of_their_own(run):
     assert all(c.id in rest and c.reason in rest for c in candidates if c.verdict is not Decision.SHIP)
 
 
+def test_the_differences_of_shipped_edits_are_said_to_flatter(run):
+    text = " ".join(Page(render(run)).text.split())
+    assert "on average the difference of what shipped is larger than the truth" in text
+
+
 def test_a_candidate_that_was_not_tested_shows_no_number(run):
     html = render(run)
     candidate = next(c for c in RunFolder.read(run).candidates if c.verdict is Decision.NOT_TESTED)
