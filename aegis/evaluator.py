@@ -11,7 +11,7 @@ from aegis.allowance import Allowance, Budget
 from aegis.outage import check_some_ran
 from aegis.record import Calls
 from aegis.routing import System, serving
-from aegis.statistics import Interval, bootstrap_mean
+from aegis.statistics import Interval, bootstrap_mean, clopper_pearson
 from harnessx.errors import Outage
 from harnessx.harness import HarnessConfig
 from harnessx.models.spend import Spend, added
@@ -55,8 +55,14 @@ class Evaluation:
         return sum(rates.values()) / len(rates) if rates else 0.0
 
     def interval(self, seed: int) -> Interval | None:
-        """Mean with its 95 % interval (bootstrap over tasks), None where nothing was measured."""
+        """Mean with its 95 % interval, None where nothing was measured.
+
+        Bootstrap over tasks. Where all attempts end alike that would have no width, as if all were known: then the
+        exact interval of as many tasks, whose bound on tasks that end so also bounds the mean.
+        """
         outcomes = self.outcomes
+        if (alike := set(self.rates.values())) in ({0.0}, {1.0}):
+            return clopper_pearson(len(outcomes) if alike == {1.0} else 0, len(outcomes))
         return bootstrap_mean(outcomes, seed) if outcomes else None
 
 

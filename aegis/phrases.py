@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aegis.gate.canary import CanaryReport
 from aegis.gate.config import GateConfig
 from aegis.record import CandidateRecord, DriftRecord, RouteRecord
@@ -59,13 +61,22 @@ def prediction(record: CandidateRecord) -> str:
     )
 
 
-def promise(gate: GateConfig, guarantee: str) -> str:
-    """What the run may draw and what it then guarantees; said before its first rollout."""
+def promise(gate: GateConfig, guarantee: str, unwatched: Sequence[str] = ()) -> str:
+    """What the run may draw and what it then guarantees; said before its first rollout.
+
+    ``unwatched`` are the clusters that no validation task is of: what an edit does there nobody sees.
+    """
     if gate.rule == "seesaw":
         return "The gate's rule is the paper's: nothing is confirmed, and nothing is guaranteed."
+    blind = (
+        f" Not confirmed and not watched for harm, for want of validation tasks: {', '.join(unwatched)}; "
+        "set benchmark.splits.validation higher."
+        if unwatched
+        else ""
+    )
     return (
         f"At most {gate.cap} pairs for a candidate each time it is proposed and {gate.run_cap} in the run, "
-        f"{gate.drift_cap} more to watch for drift. Guaranteed: {guarantee}."
+        f"{gate.drift_cap} more to watch for drift. Guaranteed: {guarantee}.{blind}"
     )
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +77,7 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
                 evaluator = Evaluator(pool, tasks, watch, settings.budget, purse)
                 history = History()
                 journal = Journal(store, evaluator, history, settings.seed)
-                _publish(settings, journal, baseline, progress)
+                _publish(settings, journal, baseline, progress, tasks)
 
                 def on_stage(number: int, name: str) -> None:
                     done.check(number)
@@ -247,10 +247,17 @@ def _confirmation(settings: Settings, evaluator: Evaluator, draws: Draws) -> Con
     )
 
 
-def _publish(settings: Settings, journal: Journal, baseline: HarnessConfig, progress: Progress) -> None:
+def _publish(
+    settings: Settings,
+    journal: Journal,
+    baseline: HarnessConfig,
+    progress: Progress,
+    tasks: Mapping[str, Sequence[Task]],
+) -> None:
     """Say what the run may draw, and what it promises, before its first rollout."""
     hosts = settings.pool.web.allow_hosts
-    promise = phrases.promise(settings.gate, _ledger(settings).guarantee)
+    evolve, validation = ({task.cluster for task in tasks[split]} for split in (EVOLVE, VALIDATION))
+    promise = phrases.promise(settings.gate, _ledger(settings).guarantee, sorted(evolve - validation))
     if hosts:
         promise = f"{promise} {reachable(hosts)}"
     journal.begin(baseline, promise)

@@ -121,7 +121,9 @@ def test_an_index_links_only_what_is_there(home, tmp_path, whole):
     assert "](journal.md)" in unfinished
     said = "At most 24 pairs for a candidate each time it is proposed and 4000 in the run, 8000 more"
     for folder in (tmp_path / "run", whole):  # published before anything was run
-        assert f"{said} to watch for drift. Guaranteed: P(any false ship" in (folder / "journal.md").read_text()
+        published = (folder / "journal.md").read_text()
+        assert f"{said} to watch for drift. Guaranteed: P(any false ship" in published
+        assert "Not confirmed and not watched for harm, for want of validation tasks: examine_in_light; " in published
     for name in ("report.html", "summary.json", "journal.md", "best/"):
         assert f"]({name})" in finished
         assert (whole / name).exists()

@@ -9,6 +9,7 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
+from gate_drive import evaluation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -150,3 +151,14 @@ def test_nothing_is_estimated_from_nothing(estimate):
 def test_an_interval_is_a_value():
     assert Interval(0.5, 0.4, 0.6, 10) == Interval(0.5, 0.4, 0.6, 10)
     assert len({Interval(0.5, 0.4, 0.6, 10), Interval(0.5, 0.4, 0.6, 10)}) == 1
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_a_handful_of_tasks_that_all_pass_or_all_fail_are_no_certainty(attempts):
+    passed = evaluation(**{f"t{i}": "1" * attempts for i in range(6)}).interval(0)
+    failed = evaluation(**{f"t{i}": "0" * attempts for i in range(6)}).interval(0)
+    assert (passed, failed) == (clopper_pearson(6, 6), clopper_pearson(0, 6))
+    assert passed.lo == pytest.approx(0.025 ** (1 / 6))
+    mixed = evaluation(a="1" * attempts, b="0" * attempts)
+    assert mixed.interval(0) == bootstrap_mean(mixed.outcomes, 0)
+    assert evaluation().interval(0) is None
