@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
-from aegis.record import Bucket, CandidateRecord, Decision, PredictionScore
+from aegis.record import ArmCalls, Bucket, CandidateRecord, Decision, PredictionScore
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,14 @@ class History:
     tried: list[Tried] = field(default_factory=list)
     strategy_concern: str = ""
     idle: int = 0
+
+    def told(self) -> History:
+        """What a proposer may know: of a confirmation its verdict and e-value, and nothing else that validation showed.
+
+        What was estimated on the draws that decide would steer the search towards their chance (STATISTICS, rule 4).
+        """
+        records = [replace(t.record, difference=None, pairs=0, diverged=0, calls=ArmCalls()) for t in self.tried]
+        return replace(self, tried=[replace(t, record=r) for t, r in zip(self.tried, records, strict=True)])
 
     @property
     def round(self) -> int:
@@ -147,10 +155,11 @@ class History:
         recent = [t for t in self.shipped() if t.lever and t.record.round > self.round - 4]
         rounds: dict[str, set[int]] = {}
         hits: dict[str, list[float]] = {}
-        for tried in recent:
-            rounds.setdefault(tried.lever, set()).add(tried.record.round)
-            if tried.record.hit_rate is not None:
-                hits.setdefault(tried.lever, []).append(tried.record.hit_rate)
+        for ship in recent:
+            for lever in ship.lever.split(" + "):
+                rounds.setdefault(lever, set()).add(ship.record.round)
+                if ship.record.hit_rate is not None:
+                    hits.setdefault(lever, []).append(ship.record.hit_rate)
         return tuple(
             lever
             for lever, seen in rounds.items()

@@ -180,7 +180,7 @@ async def propose(engine: Engine, incumbent: HarnessConfig, number: int) -> Roun
         incumbent,
         this.digest,
         this.landscape,
-        history,
+        history.told(),
         trajectories,
         engine.candidates,
         engine.seed,

@@ -64,5 +64,5 @@ def _manifest(parts: Sequence[Manifest], candidate_id: str) -> Manifest:
         targeted_fix=said("targeted_fix"),
         risk_argument=said("risk_argument"),
         overlap=f"a bundle of {names}, each undecided alone",
-        lever=" + ".join(part.lever for part in parts if part.lever),
+        lever=" + ".join(part.lever for part in parts) if all(part.lever for part in parts) else "",
     )

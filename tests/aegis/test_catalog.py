@@ -25,7 +25,7 @@ from aegis.record import Bucket, CandidateRecord, Decision, Prediction
 from aegis.stages.digester import digest
 from aegis.stages.planner import plan
 from aegis.stages.symptoms import Symptom
-from aegis.statistics import Interval, PairedTest
+from aegis.statistics import PairedTest
 from benchmarks.bounded import Bounded
 from benchmarks.household import Household
 from harnessx import Edit, HarnessConfig, ModelConfig, Spec
@@ -107,13 +107,12 @@ def test_the_same_seed_proposes_the_same_and_directions_differ(scene):
 def test_what_has_proved_harmful_is_not_proposed_again(scene):
     """Every cure of one symptom, measured as a loss (not ruled out by a verdict): it makes room for the next."""
     cures = [lever for lever in LEVERS if Symptom.REPEATED_CALL in lever.cures and lever.variants(scene)]
-    loss = Interval(-0.1, -0.1, -0.1, 480)
     past = []
     for lever in cures:
         for variant in lever.variants(scene):
-            record = CandidateRecord("C", 1, (lever.bucket,), variant.title, "d", "p", Decision.UNDECIDED, "c", "r",
-                                     pairs=480, difference=loss)  # fmt: skip
-            past.append(Tried(record, lever.name, f"{lever.name}/{variant.title}", -6, 60))
+            decided = (Decision.UNDECIDED, "confirmation", "r", 0.1)
+            record = CandidateRecord("C", 1, (lever.bucket,), variant.title, "d", "p", *decided)
+            past += [Tried(record, lever.name, f"{lever.name}/{variant.title}", -12, 60)] * 3
     unaware, aware = set(), set()
     for number in range(1, 6):
         asked = brief(scene, number)
@@ -128,10 +127,10 @@ def test_what_was_measured_decides_who_goes_first(scene):
     asked = brief(scene)
     variants = {lever.name: lever.variants(scene)[0] for lever in LEVERS if lever.variants(scene)}
     (bad, worse), (good, better) = list(variants.items())[:2]
-    for lever, title, gain in ((bad, worse.title, -0.1), (good, better.title, 0.1)):
-        record = CandidateRecord("C", 1, (Bucket.PROMPT,), title, "d", "p", Decision.UNDECIDED, "c", "r",
-                                 pairs=480, difference=Interval(gain, gain, gain, 480))  # fmt: skip
-        asked.history.tried.append(Tried(record, lever, "d"))
+    for lever, title, e_value in ((bad, worse.title, 0.1), (good, better.title, 400.0)):
+        record = CandidateRecord("C", 1, (Bucket.PROMPT,), title, "d", "p", Decision.UNDECIDED, "confirmation", "r",
+                                 e_value)  # fmt: skip
+        asked.history.tried += [Tried(record, lever, "d")] * 4
     candidates = []
     for number, (lever, variant) in enumerate([(bad, worse), (good, better)], 1):
         described = replace(manifest(variant.title), lever=lever, candidate_id=f"C-R1-0{number}")

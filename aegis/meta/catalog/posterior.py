@@ -1,9 +1,9 @@
 """What trying has taught: a Gaussian posterior of what each lever, and each of its variants, adds.
 
 The change that a package makes to the share of solved tasks is taken as the sum over its levers, each
-a priori N(hope, `LEVER_SD`²), and their variants, each N(0, `VARIANT_SD`²). A screening and a
-confirmation are two noisy readings of that sum. So one bad lever in three packages is found out, and the levers
-it came with are cleared; and what a confirmation measured counts, whatever its verdict.
+a priori N(hope, `LEVER_SD`²), and their variants, each N(0, `VARIANT_SD`²). A screening is a noisy reading of
+that sum, and so is a confirmation, of which no more is known here than its verdict and its e-value. So one bad lever
+in three packages is found out, and the levers it came with are cleared; and undecided is not nothing.
 """
 
 from __future__ import annotations
@@ -14,11 +14,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aegis.history import Tried
+from aegis.record import Decision
 
 LEVER_SD = 0.02
 VARIANT_SD = 0.015
 DISCORDANT = 0.2
 """Share of pairs on which two harnesses usually differ: the variance of one pair's difference."""
+CONFIRMED = {Decision.SHIP: 0.06, Decision.UNDECIDED: 0.02, Decision.REJECT: 0.0}
+"""What a confirmation with this verdict reads, an undecided one at an e-value of 1; the rest by `PER_NAT`."""
+PER_NAT = 0.02
+"""So much more for each factor e of the e-value."""
+LEAST_E = 0.1
+CONFIRMED_SD = 0.03
 LARGEST = 0.2
 """Readings beyond this say no more than that: a broken harness loses everything, whatever else it carries."""
 
@@ -81,12 +88,17 @@ def _variance(feature: tuple[str, str]) -> float:
 
 def _readings(past: Tried) -> Iterable[_Reading]:
     """What screening and confirmation of one candidate measured."""
+    if not past.lever:
+        return
     pairs = zip(past.lever.split(" + "), past.record.title.split("; "), strict=False)
     features = frozenset(feature for pair in pairs for feature in _features(*pair))
     if past.screen is not None and past.attempts:
         yield _Reading(features, _clipped(past.screen / past.attempts), DISCORDANT / past.attempts)
-    if past.record.difference is not None and past.record.pairs:
-        yield _Reading(features, _clipped(past.record.difference.mean), DISCORDANT / past.record.pairs)
+    if past.record.check == "confirmation" and past.record.verdict in CONFIRMED:
+        value = CONFIRMED[past.record.verdict]
+        if past.record.verdict is Decision.UNDECIDED:
+            value += PER_NAT * math.log(max(past.record.e_value or 1.0, LEAST_E))
+        yield _Reading(features, _clipped(value), CONFIRMED_SD**2)
 
 
 def _clipped(value: float) -> float:
