@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 
-from benchmarks.bounded.perception import Belief, perceive, size_of
+from benchmarks.bounded.perception import Belief, perceive, read
 from benchmarks.bounded.planner import FINISH, LIST, Intent, plan
 from benchmarks.bounded.slips import (
     GIVE_UP,
@@ -77,7 +77,7 @@ class Bounded:
         """Characters of the whole request. O(new messages): totals of past prefixes are kept."""
         fixed = len(request.system) + sum(len(t.name) + len(t.description) + 60 for t in request.tools)
         log = request.messages.log
-        return fixed + self._log_size(log) + sum(size_of(message) for message in request.messages.tail)
+        return fixed + self._log_size(log) + sum(read(message).size for message in request.messages.tail)
 
     def _log_size(self, log: Conversation) -> int:
         total, start = 0, 0
@@ -87,7 +87,7 @@ class Bounded:
                 total, start = size, known
                 break
         for index in range(start, len(log)):
-            total += size_of(log[index])
+            total += read(log[index]).size
         if len(self._sizes) >= _REMEMBERED:
             self._sizes.clear()
         self._sizes[log.digest()] = total

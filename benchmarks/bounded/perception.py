@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from zlib import crc32
 
-from benchmarks.bounded.grammar import VERBS, Goal, find_goal, kind, read_facts, things
+from benchmarks.bounded.grammar import VERBS, Fact, Goal, find_goal, kind, read_facts, things
 from benchmarks.bounded.instructions import NOTHING_LEARNT, Lesson, read_lesson
 from harnessx.messages import Message, ModelRequest, ToolCall, ToolSchema
 
@@ -24,6 +24,8 @@ OVERLOOKED = 55
 """Share of the middle of a longer one that is overlooked, in percent."""
 FREE_TAIL = 1400
 """Characters of the newest message that cost no attention."""
+_REMEMBERED = 4096
+"""Messages whose reading is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,33 +110,55 @@ def perceive(request: ModelRequest) -> Belief:
         belief.goal_text, belief.goal = goal, find_goal(goal)
     room = max(WINDOW - max(cost - FREE_HEAD, 0) // 2, LEAST_WINDOW)
     seen = _visible(request.messages, room)
-    for message, shown in reversed(seen):
-        _take_in(belief, message, shown)
-    if seen and seen[0][0].role == "user" and len(request.messages) > 1:
-        newest = read_lesson(seen[0][0].text)
+    for page, shown in reversed(seen):
+        _take_in(belief, page, shown)
+    if seen and seen[0][0].message.role == "user" and len(request.messages) > 1:
+        newest = seen[0][0].lesson
         belief.asked_to_verify, belief.asked_to_call = newest.verify, newest.call_tools
     return belief
 
 
-def size_of(message: Message) -> int:
-    """Characters a message takes up: its text and the calls it makes."""
-    size = len(message.text)
-    for call in message.tool_calls:
-        size += len(call.name) + len(call.raw or "") + sum(len(str(v)) + 8 for v in call.arguments.values())
-    return size
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A message as it is read: ``size`` is the characters it takes up, in its text and the calls it makes."""
+
+    message: Message
+    text: str
+    size: int
+    lesson: Lesson
+    facts: tuple[Fact, ...]
 
 
-def _visible(messages: Sequence[Message], room: int) -> list[tuple[Message, int]]:
+_PAGES: dict[int, Page] = {}
+"""By the identity of a message, which its page keeps alive: the same messages are read at every step."""
+
+
+def read(message: Message) -> Page:
+    """``message``, read once."""
+    page = _PAGES.get(id(message))
+    if page is None:
+        text, size = message.text, len(message.text)
+        for call in message.tool_calls:
+            size += len(call.name) + len(call.raw or "") + sum(len(str(v)) + 8 for v in call.arguments.values())
+        if len(_PAGES) >= _REMEMBERED:
+            _PAGES.clear()
+        page = _PAGES[id(message)] = Page(message, text, size, read_lesson(text), read_facts(text))
+    return page
+
+
+def _visible(messages: Sequence[Message], room: int) -> list[tuple[Page, int]]:
     """The newest messages that fit, newest first, each with how many of its last characters do.
 
     Messages that lie only within `PURPOSE` have none or fewer: their goal alone is read.
     """
-    seen: list[tuple[Message, int]] = []
+    seen: list[tuple[Page, int]] = []
+    free = FREE_TAIL
     for message in reversed(messages):
-        size = size_of(message)
-        free = 0 if seen else FREE_TAIL
-        seen.append((message, min(size, room + free)))
+        page = read(message)
+        size = page.size
+        seen.append((page, min(size, room + free)))
         room -= max(size - free, 0)
+        free = 0
         if room <= -PURPOSE:
             break
     return seen
@@ -170,8 +194,8 @@ def _goal_in(text: str) -> str:
     return next((fact[2] for fact in reversed(read_facts(text)) if fact[1] == "goal"), "")
 
 
-def _take_in(belief: Belief, message: Message, shown: int) -> None:
-    text = message.text
+def _take_in(belief: Belief, page: Page, shown: int) -> None:
+    message, text = page.message, page.text
     if shown <= 0 and message.role != "user":
         return
     if message.tool_calls:
@@ -182,10 +206,9 @@ def _take_in(belief: Belief, message: Message, shown: int) -> None:
         belief.own[-1] = (call, f"{earlier}\n{text}" if earlier else text)
     if not text:
         return
-    lesson = read_lesson(text)
-    if lesson is not NOTHING_LEARNT and shown >= len(text):
-        belief.learn(lesson)
-    for back, name, first, second in read_facts(text):
+    if page.lesson is not NOTHING_LEARNT and shown >= len(text):
+        belief.learn(page.lesson)
+    for back, name, first, second in page.facts:
         if back <= shown or (name == "goal" and back <= shown + PURPOSE):
             _believe(belief, name, first, second, result)
 
