@@ -31,7 +31,7 @@ class GateConfig:
     """Pairs that drift may draw in the whole run, checks included."""
     canary: int = 16
     """A/A pairs of the incumbent a round, which watch the provider; 0, or a deterministic model: none."""
-    max_trials: int = 3
+    max_trials: int = 2
     """Candidates that may be confirmed at once; the best screened go first."""
     bundle: bool = True
     """Test a round's undecided edits once more, together."""
