@@ -12,6 +12,7 @@ from aegis.outage import check_some_ran
 from aegis.record import Calls
 from aegis.routing import System, serving
 from aegis.statistics import Interval, bootstrap_mean, clopper_pearson
+from aegis.statistics.paired import MISSING_LIMIT
 from harnessx.errors import Outage
 from harnessx.harness import HarnessConfig
 from harnessx.models.spend import Spend, added
@@ -42,6 +43,14 @@ class Evaluation:
             if not result.missing:
                 by_task.setdefault(result.task_id, []).append(float(result.passed))
         return by_task
+
+    @property
+    def incomplete(self) -> str:
+        """Why it is no score: more attempts are missing than chance misses, and which are may be no chance; or ''."""
+        missing = sum(result.missing for result in self.results)
+        if missing <= max(1.0, MISSING_LIMIT * len(self.results)):
+            return ""
+        return f"{missing} of {len(self.results)} attempts could not be run, over {100 * MISSING_LIMIT:g} %"
 
     @property
     def rates(self) -> dict[str, float]:

@@ -28,6 +28,8 @@ class Final:
     splits: dict[str, SplitScores]
     measured: Measured
     canaries: CanaryScores
+    unscored: dict[str, str]
+    """Splits without scores, and why."""
 
 
 async def measure(
@@ -38,11 +40,13 @@ async def measure(
     The entry freezes which harnesses are read. A resumed run completes that reading; for any other the audit trail
     refuses the run, whatever is asked for: further harnesses are another run's.
 
-    Where the budget ends, a split has no scores: part of its tasks would be another measurement.
+    Where the budget ends, or too much is missing of an arm, a split has no scores: part of its tasks would be another
+    measurement, and a harness could choose the part by running out of time.
     """
     harnesses = {"baseline": baseline, "final": result.final, "peak": result.peak}
     splits: dict[str, SplitScores] = {}
     by_split: dict[str, dict[str, Evaluation]] = {}
+    unscored: dict[str, str] = {}
     for split in SPLITS:
         attempts = settings.attempts if split == EVOLVE else settings.sealed_attempts
         try:
@@ -53,7 +57,10 @@ async def measure(
                 name: await evaluator.evaluate(harness, split, attempts) for name, harness in harnesses.items()
             }
         except BudgetSpent:
-            splits[split] = SplitScores()
+            splits[split], unscored[split] = SplitScores(), evaluator.allowance.refused
+            continue
+        if holes := [f"{name}: {found.incomplete}" for name, found in measured.items() if found.incomplete]:
+            splits[split], unscored[split] = SplitScores(), "; ".join(holes)
             continue
         by_split[split] = measured
         outcomes = {name: evaluation.outcomes for name, evaluation in measured.items()}
@@ -68,7 +75,7 @@ async def measure(
         if split == SEALED:
             rates = SealedRates(*(measured[name].rates for name in ("baseline", "final", "peak")))
             store.write_text("data/sealed.json", json.dumps(rates.to_json(), sort_keys=True) + "\n")
-    return Final(splits, by_split, await _canaries(evaluator, baseline, result))
+    return Final(splits, by_split, await _canaries(evaluator, baseline, result), unscored)
 
 
 async def _canaries(evaluator: Evaluator, baseline: HarnessConfig, result: Result) -> CanaryScores:
@@ -95,7 +102,7 @@ def summarize(
     """What a run comes to, for its files and for other people's scripts."""
     paired = settings.gate.rule == "paired"
     meter = evaluator.meter
-    unscored = {name: evaluator.allowance.refused for name, split in final.splits.items() if split == SplitScores()}
+    unscored = final.unscored
     return Summary(
         splits=final.splits,
         rounds=len(journal.rounds),

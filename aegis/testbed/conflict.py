@@ -33,7 +33,7 @@ def _plan(gate: GateConfig, strategy: Callable[[], Strategy]) -> Plan:
 
 
 SEESAW, PAIRED = unlimited(rule="seesaw"), unlimited()
-DEFAULT = GateConfig(run_cap=4000 * ROUNDS // 6, bundle=False)
+DEFAULT = GateConfig(run_cap=4000 * ROUNDS // 6, max_trials=3, bundle=False)
 """As the gate comes, without bundles: it screens, tests three a round and gives up what falls behind its course."""
 PLANS = {
     "global_, seesaw": _plan(SEESAW, Global),

@@ -146,6 +146,15 @@ def test_some_missing_rollouts_are_counted_and_said(home, tmp_path, whole):
     assert summary(whole)["missing"] == 0
 
 
+def test_where_more_is_missing_than_chance_misses_there_is_no_score(home, tmp_path):
+    done = go(home, tmp_path / "run", *flaky("se-0002_se-0003"))
+    assert done.returncode == 0, done.stderr
+    found = summary(tmp_path / "run")
+    assert "2 of 6 attempts could not be run, over 2 %" in found["unscored"]["sealed"]
+    assert found["splits"]["sealed"] == {"baseline": None, "difference": None, "final": None, "peak": None}
+    assert "validation" not in found["unscored"]
+
+
 @pytest.mark.parametrize(
     ("model", "said"),
     [
