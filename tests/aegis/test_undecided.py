@@ -124,7 +124,7 @@ def test_only_an_undecided_test_goes_on():
 
 async def test_edits_that_are_undecided_alone_may_ship_together():
     world = plan(one=0.08, two=0.08, three=0.08)
-    gate = Gate(GateConfig(cap=120, batch=24, mei=0.001, slack=9.0, bundle=True, calibration=0), world.evaluator,
+    gate = Gate(GateConfig(cap=120, batch=24, mei=0.001, slack=9.0, max_trials=3, calibration=0), world.evaluator,
                 world.confirmation)  # fmt: skip
     baseline = await world.evaluator.evaluate(world.parent, EVOLVE, 1)
     report = await gate.check(world.candidates, baseline, world.parent, frozenset({"evolve-0_a0#step_1"}))
