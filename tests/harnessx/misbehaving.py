@@ -60,15 +60,14 @@ class Request:
 
 
 class Misbehaving(ThreadingHTTPServer):
-    """The provider. ``latency`` seconds pass before an answer, none before a refusal; what is more than ``grants``
-    at once is refused."""
+    """The provider. ``latency`` seconds pass before an answer, none before a refusal."""
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, schedule: Schedule, latency: float = 0.0, grants: int = 10**9) -> None:
+    def __init__(self, schedule: Schedule, latency: float = 0.0) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.schedule, self.latency, self.grants = schedule, latency, grants
+        self.schedule, self.latency = schedule, latency
         self.seen: list[Request] = []
         self.running = 0
         self.guard = threading.Lock()
@@ -85,9 +84,9 @@ class Misbehaving(ThreadingHTTPServer):
 
 
 @contextmanager
-def misbehaving(schedule: Schedule, latency: float = 0.0, grants: int = 10**9) -> Iterator[Misbehaving]:
+def misbehaving(schedule: Schedule, latency: float = 0.0) -> Iterator[Misbehaving]:
     """The provider, while it is there."""
-    server = Misbehaving(schedule, latency, grants)
+    server = Misbehaving(schedule, latency)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
@@ -108,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         with server.guard:
             server.running += 1
-            kind = server.schedule(len(server.seen), body) if server.running <= server.grants else "429"
+            kind = server.schedule(len(server.seen), body)
             server.seen.append(Request(time.monotonic(), kind, server.running, body))
         try:
             self._answer(kind, body)
