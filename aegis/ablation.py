@@ -25,10 +25,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from aegis.approvals import Filed
 from aegis.evaluator import VALIDATION, Evaluator
+from aegis.gate.approval import Risk, reopen
 from aegis.gate.config import GateConfig
 from aegis.gate.confirmation import Draws, Trial
 from aegis.gate.pairs import run_pairs
+from aegis.gate.permitted import Consent
 from aegis.lineage import ShippedEdit, regrown, shipped_edits
 from aegis.lock import RunLock
 from aegis.provenance import versions
@@ -167,6 +170,7 @@ async def ablate(folder: Path, given: Sequence[str]) -> Ablation:
     """
     bench = prepare(folder, given)
     settings, target = bench.settings, bench.run.path / "ablation"
+    await _reopen(bench)
     with _owned(bench.run.path), Progress() as progress:
         _same_ablation(target, bench)
         with RunStore.open(target, bench.identity, resume=True) as store:
@@ -179,6 +183,15 @@ async def ablate(folder: Path, given: Sequence[str]) -> Ablation:
                     found, proposed = await _examine(bench, evaluator, watch)
             _write(store, found, proposed)
             return found
+
+
+async def _reopen(bench: Bench) -> None:
+    """Let the tools of the final harness do what they were allowed to in its run; nobody is asked again."""
+    pool, settings = bench.pool, bench.settings
+    desk = Filed(settings.gate.approval, bench.run.path)
+    consent = Consent(desk, settings.pool.permissions, pool.benchmark.tools, pool.approved.update)
+    threshold = Risk[settings.gate.risk_threshold.upper()]
+    await reopen(consent, threshold, bench.baseline, (shipped.edit for shipped in bench.edits))
 
 
 @contextlib.contextmanager

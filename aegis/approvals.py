@@ -56,6 +56,12 @@ class Writer(Protocol):
     def write_text(self, relative_path: str, text: str) -> None: ...
 
 
+class Asked(Protocol):
+    """Whoever answers requests."""
+
+    async def ask(self, request: Request) -> Answer: ...
+
+
 class Desk:
     """Answers requests by ``mode``: ``auto`` says yes, ``deny`` says no, ``ask`` waits for a person.
 
@@ -105,6 +111,23 @@ class Desk:
             answer(store.path, request.id, verdict)
         allowed = verdict == "approve"
         return Answer(allowed, f"{'approved' if allowed else 'denied'} when asked ({'; '.join(request.why)})")
+
+
+class Filed:
+    """Gives again the answers of a run that is over, and asks nobody: what was not answered then is a no.
+
+    Args:
+        mode: ``gate.approval`` of that run.
+        run: its folder.
+    """
+
+    def __init__(self, mode: str, run: Path) -> None:
+        self._mode, self._folder = mode, run / FOLDER
+
+    async def ask(self, request: Request) -> Answer:
+        """The answer to ``request`` in that run."""
+        given = verdict_of(self._folder, request.id) == "approve" if self._mode == "ask" else self._mode == "auto"
+        return Answer(given, "" if given else f"{self._folder} holds no yes to it")
 
 
 @contextmanager

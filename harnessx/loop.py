@@ -18,7 +18,7 @@ import contextlib
 import hashlib
 import tempfile
 from collections import defaultdict
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -127,6 +127,7 @@ class RunLoop:
         self._own: dict[str, Tool] = {}
         self._schemas = self._tool_schemas(harness, allow_assets)
         self._context = self._make_context(harness)
+        self._reaching: Context | None = None
         self._bind(harness, allow_assets)
         self._offered: tuple[str, ...] = tuple(self._schemas)
         self._offer: tuple[ToolSchema, ...] = tuple(self._schemas.values())
@@ -148,9 +149,19 @@ class RunLoop:
             complete=self._complete_for_processor,
             scratch=self._scratch_folder,
             asset=harness.assets.__getitem__,
-            fetch=self._fetch,
+            fetch=_undeclared,
             slots={"tool_schemas": tuple(self._schemas.values()), "limits": harness.slots.limits},
         )
+
+    def _context_for(self, effects: Collection[Effect]) -> Context:
+        """The one context; a processor that declares the network has it too, with the way there."""
+        if Effect.NETWORK not in effects:
+            return self._context
+        if self._reaching is None:
+            assert self._context.rng  # made by now, it is the same for both
+            self._reaching = replace(self._context, fetch=self._fetch)
+            self._reaching.rng = self._context.rng
+        return self._reaching
 
     def _bind(self, harness: HarnessConfig, allow_assets: bool) -> None:
         """One instance of each processor, on every hook it serves."""
@@ -160,7 +171,7 @@ class RunLoop:
             if not isinstance(processor, Processor):
                 raise HarnessInvalid(f"{spec.target} is not a Processor")
             with boundary(Source.PROCESSOR, traits.name):
-                processor.bind(self._context)
+                processor.bind(self._context_for(traits.effects))
             for hook in traits.hooks:
                 at[hook].append(processor)
         scope = Scope(self._schemas, self._episode.roles)
@@ -216,6 +227,8 @@ class RunLoop:
 
     async def _step(self, step: int) -> StopReason | None:
         self._context.step = step
+        if self._reaching is not None:
+            self._reaching.step = step
         self._step_usage = _NOTHING
         if self._step_start:
             begun = await self._step_start.run(StepStartEvent(step, self._history, self._offered, self._role))
@@ -378,8 +391,8 @@ class RunLoop:
 
 
 async def _undeclared(url: str, method: str = "GET", **parts: Any) -> Fetched:
-    """The `Fetcher` of a tool that does not say that it uses the network."""
-    raise FetchRefused("the tool does not declare effects = frozenset({Effect.NETWORK})")
+    """The `Fetcher` of a tool or processor that does not say that it uses the network."""
+    raise FetchRefused("this tool or processor does not declare effects = frozenset({Effect.NETWORK})")
 
 
 def _answered(event: ModelResponseEvent) -> ModelResponse:

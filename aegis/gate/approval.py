@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 
 from aegis.candidate import Candidate
 from aegis.gate.base import Finding
-from aegis.gate.permitted import Consent, reach
+from aegis.gate.permitted import Consent, about_edit, further, reach
 from aegis.record import Bucket
+from harnessx.algebra import Edit
+from harnessx.harness import HarnessConfig
 
 
 class Risk(IntEnum):
@@ -56,3 +59,18 @@ class Approval:
             return Finding(self.name, answer.said or "; ".join((said, *why)))
         self._consent.grant(opened)
         return None
+
+
+async def reopen(consent: Consent, threshold: Risk, baseline: HarnessConfig, edits: Iterable[Edit]) -> None:
+    """Grant again what was granted to a harness as it grew in its run: to ``baseline``, and to each shipped edit.
+
+    Raises:
+        UserError: ``baseline`` needs what is not permitted, or was not approved.
+    """
+    await consent.settle(baseline)
+    harness = baseline
+    for edit in edits:
+        before, harness = harness, edit.apply(harness)
+        why, opened = further(before, harness, consent.tools)
+        if opened and threshold < Risk.REACH and (await consent.desk.ask(about_edit("", why, edit))).allowed:
+            consent.grant(opened)

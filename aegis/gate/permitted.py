@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from aegis.approvals import Answer, Desk, Request
+from aegis.approvals import Answer, Asked, Request
 from aegis.candidate import Candidate
 from aegis.gate.base import Finding
 from aegis.routing import RoutedPool, System
+from harnessx.algebra import Edit
 from harnessx.errors import UserError
 from harnessx.harness import HarnessConfig
 from harnessx.messages import ToolSchema
@@ -23,7 +24,7 @@ class Consent:
     ``grant`` is told which effects a person's word has opened, where a rule says ``ask``.
     """
 
-    desk: Desk
+    desk: Asked
     user: Permissions = field(default_factory=Permissions)
     tools: Sequence[ToolSchema] = ()
     grant: Callable[[frozenset[Effect]], None] = lambda effects: None
@@ -49,14 +50,19 @@ class Consent:
 
     async def ask(self, candidate: Candidate, why: Sequence[str]) -> Answer:
         """A person's word on an edit; by its content, so that it holds on whatever incumbent it lands."""
-        edit = candidate.proposal.edit.to_json()
-        answer = await self.desk.ask(Request(f"{candidate.id}, {candidate.manifest.title}", tuple(why), edit))
+        title = f"{candidate.id}, {candidate.manifest.title}"
+        answer = await self.desk.ask(about_edit(title, why, candidate.proposal.edit))
         self._said[candidate.id] = answer.said
         return answer
 
     def said(self, candidate: Candidate) -> str:
         """What a person said of the candidate; '' where nobody was asked."""
         return self._said.get(candidate.id, "")
+
+
+def about_edit(title: str, why: Sequence[str], edit: Edit) -> Request:
+    """What is asked about an edit."""
+    return Request(title, tuple(why), edit.to_json())
 
 
 class Permitted:
@@ -107,7 +113,13 @@ def unmet(
 
 def reach(candidate: Candidate, tools: Sequence[ToolSchema]) -> tuple[tuple[str, ...], frozenset[Effect]]:
     """In which ways an edit lets tools do more than before, and the effects that this opens."""
-    before, after = candidate.parent, candidate.harness
+    return further(candidate.parent, candidate.harness, tools)
+
+
+def further(
+    before: HarnessConfig, after: HarnessConfig, tools: Sequence[ToolSchema]
+) -> tuple[tuple[str, ...], frozenset[Effect]]:
+    """`reach` of what made ``after`` out of ``before``."""
     rule, old = after.slots.permissions, before.slots.permissions
     opened = rule.wider(old)
     why = [f"permissions.{e}: {old[e]} -> {rule[e]}" for e in Effect if e in opened]

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import json
-import os
-import signal
-import tempfile
-from typing import Any
-
 from aegis.candidate import Candidate
 from aegis.gate.base import Finding
+from harnessx.runner.tryout import try_out
 from harnessx.sandbox.base import INSTALL
 from harnessx.sandbox.choose import backend
-from harnessx.sandbox.scratch import furnish
-from harnessx.sandbox.view import environment
 
 
 class Smoke:
@@ -27,40 +18,15 @@ class Smoke:
         self._isolation, self._timeout_s = isolation, timeout_s
 
     async def __call__(self, candidate: Candidate) -> Finding | None:
-        code = candidate.new_code
+        code, tests = candidate.new_code, candidate.proposal.smoke
         if not code:
             return None
         if self._isolation == "inprocess":
             return Finding(self.name, f"code edits are refused without a wall (isolation=inprocess): {INSTALL}")
-        untested = [path for path in code if path not in candidate.proposal.smoke]
+        untested = [path for path in code if path not in tests]
         if untested:
             return Finding(self.name, f"new code without a smoke test: {', '.join(untested)}")
-        answer = await self._run(candidate)
-        if not answer["ok"]:
-            return Finding(self.name, answer["error"])
-        if not answer["tests"]:
-            return Finding(self.name, "the smoke test defines no test_* function")
-        return None
-
-    async def _run(self, candidate: Candidate) -> dict[str, Any]:
-        order = {"harness": candidate.harness.to_json(), "tests": dict(candidate.proposal.smoke)}
-        with tempfile.TemporaryDirectory(prefix="smoke-") as name:
-            folder = os.path.realpath(name)
-            process = await asyncio.create_subprocess_exec(
-                *backend(self._isolation).command("harnessx.runner.smoke", (), folder),
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-                env=environment(), cwd=furnish(folder), start_new_session=True,
-            )  # fmt: skip
-            try:
-                out, _ = await asyncio.wait_for(process.communicate(json.dumps(order).encode()), self._timeout_s)
-                answer = json.loads(out.rsplit(b"\n", 1)[-1])  # the code under test may have printed before it
-            except TimeoutError:
-                return {"ok": False, "error": f"no answer within {self._timeout_s:g} s", "tests": 0}
-            except ValueError:
-                return {"ok": False, "error": "the process died or wrote nonsense", "tests": 0}
-            finally:
-                with contextlib.suppress(ProcessLookupError):  # whatever the test started goes with it
-                    os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
-        valid = isinstance(answer, dict) and {"ok", "tests", "error"} <= answer.keys()
-        return answer if valid else {"ok": False, "error": "the process wrote nonsense", "tests": 0}
+        found = await try_out(backend(self._isolation), candidate.harness, tests, self._timeout_s)
+        if not found.ok:
+            return Finding(self.name, found.error)
+        return None if found.tests > 0 else Finding(self.name, "the smoke test defines no test_* function")

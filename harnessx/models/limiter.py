@@ -3,6 +3,9 @@
 Additive increase, multiplicative decrease. A refusal for coming too often (429) shrinks the limit once per
 episode; other failures say nothing about the pace, and never do. It grows only while it is what holds calls
 back, and while most of them are answered.
+
+Every lane has a limiter of its own, and none knows of the others: each is refused where all of them together are
+too many, so that what they ask in sum comes to what is granted, as one limiter's would. Nothing is shared.
 """
 
 from __future__ import annotations

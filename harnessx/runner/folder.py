@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import tempfile
 from pathlib import Path
+
+from harnessx.sandbox.scratch import remove
 
 
 class OwnFolder:
@@ -28,7 +29,7 @@ class OwnFolder:
 
     def cleanup(self) -> None:
         """Remove it with all that is in it. Twice is no error."""
-        shutil.rmtree(self.name, ignore_errors=True)
+        remove(Path(self.name))
         if self._lock is not None:
             os.close(self._lock)
         self._lock = None
@@ -40,6 +41,6 @@ def _sweep(place: Path, prefix: str) -> None:
             found = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
                 fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
+                remove(folder)
             finally:
                 os.close(found)

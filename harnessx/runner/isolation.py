@@ -11,10 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Coroutine
 from pathlib import Path
@@ -30,7 +28,7 @@ from harnessx.runner.worker import episode_to_json, failure_from
 from harnessx.runner.zygote import Zygote, ZygoteLost
 from harnessx.sandbox.base import CAPS
 from harnessx.sandbox.choose import backend, strongest
-from harnessx.sandbox.scratch import excess_of
+from harnessx.sandbox.scratch import excess_of, remove
 from harnessx.web import Fetch
 
 Isolation: TypeAlias = Literal["auto", "bubblewrap", "landlock", "docker", "process", "inprocess", "none"]
@@ -92,7 +90,7 @@ class Workers:
         try:
             return await _Supervisor(host, pid, home, self._stall_s).run(sock, episode.masked())
         finally:
-            _remove(home)
+            remove(home)
 
     async def fork(self, harness: HarnessConfig) -> tuple[socket.socket, int, Path]:
         """A new worker for ``harness``: the socket to it, its pid, its folder. A zygote that was killed is replaced."""
@@ -115,21 +113,6 @@ class Workers:
         if self.zygote is not None:
             self.zygote.close()
         self.zygote = None
-
-
-def _remove(folder: Path) -> None:
-    """Remove a worker's folder, which is empty as a rule, whatever its code has made of it."""
-    try:
-        folder.rmdir()
-        return
-    except FileNotFoundError:
-        return
-    except OSError:
-        with contextlib.suppress(RecursionError):  # folders nested deeper than Python's stack
-            shutil.rmtree(folder, ignore_errors=True)
-    if folder.exists():
-        subprocess.run(["chmod", "-R", "u+rwx", "--", folder], check=False)
-        subprocess.run(["rm", "-rf", "--", folder], check=False)
 
 
 class _Supervisor:

@@ -12,8 +12,6 @@ import asyncio
 import inspect
 import json
 import os
-import select
-import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -29,7 +27,6 @@ from harnessx.sandbox.kernel import die_with_parent
 from harnessx.spec import Spec, build
 
 TIMEOUT_S = 20.0
-LOOK_MS = 250
 
 
 def run_smoke(harness: HarnessConfig, tests: dict[str, str]) -> int:
@@ -81,12 +78,10 @@ def _context(harness: HarnessConfig) -> Context:
 def main() -> None:
     """Entry point: put up the wall, run the tests in a child behind it, and wait for it to answer."""
     wall, order = Wall.from_json(sys.argv[1]), json.load(sys.stdin)
-    ended, holds = os.pipe()
     enter(wall)
     child = os.fork()
     if child:
-        os.close(holds)
-        sys.exit(_watched(child, ended))
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     try:
         die_with_parent()
         tempfile.tempdir = os.path.join(wall.home, "smoke")
@@ -99,22 +94,6 @@ def main() -> None:
             out.write(json.dumps(_answer(order)))
     finally:
         os._exit(0)
-
-
-def _watched(child: int, ended: int) -> int:
-    """The exit code of ``child``; it is killed once nobody is left to read its answer.
-
-    The processes of a wall die with the host, but one that was only just being made may miss it.
-    """
-    poller = select.poll()
-    poller.register(ended, 0)
-    poller.register(sys.stdout, 0)  # only that its reader is gone is reported
-    while (found := os.waitpid(child, os.WNOHANG)) == (0, 0):
-        for file, _ in poller.poll(LOOK_MS):
-            poller.unregister(file)
-            if file == sys.stdout.fileno():
-                os.kill(child, signal.SIGKILL)
-    return os.waitstatus_to_exitcode(found[1])
 
 
 def _answer(order: dict[str, Any]) -> dict[str, Any]:

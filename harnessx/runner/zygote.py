@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import socket
 import struct
 import subprocess
@@ -18,6 +17,7 @@ from harnessx.harness import HarnessConfig
 from harnessx.runner.folder import OwnFolder
 from harnessx.runner.worker import NAME
 from harnessx.sandbox.base import Sandbox
+from harnessx.sandbox.leash import Leash
 from harnessx.sandbox.scratch import furnish, place
 from harnessx.sandbox.view import environment
 
@@ -46,6 +46,7 @@ class Zygote:
         furnish(folder)
         self.home = Path(folder, "home")
         """Where its workers have their folders."""
+        self._leash = Leash()
         if sandbox.inherits:
             self._control, theirs = socket.socketpair()
             with theirs:
@@ -65,15 +66,19 @@ class Zygote:
         self._control.setblocking(True)
 
     def _spawn(self, sandbox: Sandbox, folder: str, control: str, *fds: int) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            sandbox.command("harnessx.runner.worker", (control,), folder),
-            env=environment(),
-            cwd=self.home,
-            pass_fds=fds,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            process_group=0,  # a wall has processes of its own, and they are to end together
-        )
+        try:
+            return subprocess.Popen(
+                sandbox.command("harnessx.runner.worker", (control,), folder),
+                env=environment(),
+                cwd=self.home,
+                pass_fds=fds,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                process_group=self._leash.group,  # a wall has processes of its own, and they are to end together
+            )
+        except OSError:
+            self._leash.end()
+            raise
 
     @property
     def pid(self) -> int:
@@ -129,9 +134,8 @@ class Zygote:
     def close(self) -> None:
         """End it and its workers, however far it has come, and remove its folder. Twice is no error."""
         self._control.close()
-        if self._process.returncode is None:
-            os.killpg(self.pid, signal.SIGKILL)
-            self._process.wait()
+        self._leash.end()
+        self._process.wait()
         self._folder.cleanup()
 
 

@@ -13,6 +13,7 @@ from adversarial import (
     planting,
     processes,
     reading,
+    smoking,
     tampering,
     timing,
     wire,
@@ -24,7 +25,8 @@ from adversarial.sentinels import TOLD
 FAMILIES: Mapping[str, Sequence[Attack]] = {
     module.__name__.rpartition(".")[2]: module.ATTACKS
     for module in (
-        reading, escapes, writing, planting, tampering, processes, network, lifetime, timing, exhaustion, leaking, wire
+        reading, escapes, writing, planting, tampering, processes, network, lifetime, timing, exhaustion, leaking, wire,
+        smoking,
     )
 }  # fmt: skip
 CORPUS: Sequence[Attack] = tuple(attack for attacks in FAMILIES.values() for attack in attacks)

@@ -25,6 +25,8 @@ from adversarial.attack import Attack, Bite
 from adversarial.corpus import PLAYABLE
 from adversarial.lax import LAX
 from adversarial.sentinels import Report
+from adversarial.smoked import smoked, victim
+from adversarial.smoking import Smoking
 from adversarial.world import HONEST, LOOK, MAX_SENT, USE, WAIT, Attentive, Exactly, Room, seen, story
 from harnessx.harness import HarnessConfig
 from harnessx.loop import Ending, Episode, RunLoop
@@ -116,17 +118,26 @@ class Stage:
         return self._order.bite and attack.stalls
 
     def _told(self, attack: Attack) -> dict[str, Any]:
-        return {**self._order.told[attack.name], "host": os.getpid(), "handle": self._handle,
+        told = self._order.told[attack.name]
+        return {**told, "victim": f"v{told['mark']}", "host": os.getpid(), "handle": self._handle,
                 "board": ctypes.addressof(BOARD), "memory": ctypes.addressof(self._secret)}  # fmt: skip
 
     async def _attacked(self, attack: Attack, index: int) -> tuple[Trajectory, dict[str, Any]]:
         told, secrets = self._told(attack), self._order.secrets[attack.name]
+        if isinstance(attack, Smoking):
+            return await (victim(attack, told, self._order.isolation) if index else self._smoked(attack, told))
         word = secrets["word"] if index == 0 else told["words"][0]
         room, model = Room(asyncio.Event()), Attentive([USE if attack.tool else LOOK, "I do not know"], loop=True)
         task = Task(f"You are number {index}. The word is {word}.", f"sealed/{told['mark']}-{index}")
         crew = self._hasty if attack.stalls else self._crew
         record = await self._rollout(attack.harness(told), task, model, room, secrets["secret"], crew)
         return record, seen(record, room, model)
+
+    async def _smoked(self, attack: Smoking, told: Mapping[str, Any]) -> tuple[Trajectory, dict[str, Any]]:
+        async def replayed(harness: HarnessConfig) -> Trajectory:
+            return await self._honest(harness)
+
+        return await smoked(attack, told, self._order.isolation, replayed)
 
     async def _honest(self, harness: HarnessConfig, room: Room | None = None) -> Trajectory:
         if room is None:

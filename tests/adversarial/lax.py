@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Callable, Iterator
 
+from adversarial import smoked
 from harnessx import loop
 from harnessx.errors import Failure, Outcome, Source, StopReason
-from harnessx.runner import host, isolation, rollout, wire, zygote
+from harnessx.runner import folder, host, isolation, rollout, tryout, wire, zygote
 from harnessx.runner.wire import Channel
 from harnessx.sandbox import view
 
@@ -92,6 +95,37 @@ def _no_killing() -> None:
     isolation.os.killpg = lambda *args: None
 
 
+def _any_environment() -> None:
+    tryout.environment = lambda: {**os.environ, **view.environment()}
+
+
+def _no_smoke_watch() -> None:
+    tryout.excess_of = lambda *args: ""
+
+
+def _plain_removal() -> None:
+    folder.remove = lambda path: shutil.rmtree(path, ignore_errors=True)
+
+
+def _all_patience() -> None:
+    smoked.STALL_S = 3600.0
+
+
+def _any_answer() -> None:
+    tryout.MAX_ANSWER = 1 << 31
+
+
+def _any_claim() -> None:
+    def claimed(said: bytes) -> tryout.Tryout:
+        return tryout.Tryout(**json.loads(said.rsplit(b"\n", 1)[-1]))
+
+    tryout._claimed = claimed
+
+
+def _no_replay() -> None:
+    smoked.REPLAY = False
+
+
 LAX: dict[str, Callable[[], None]] = {
     "the watchdog": _no_watchdog,
     "the watch over the scratch": _no_disk_watch,
@@ -109,5 +143,12 @@ LAX: dict[str, Callable[[], None]] = {
     "the limit of callers": _any_number_of_paths,
     "the mask over names": _names_told,
     "the end of its processes": _no_killing,
+    "the empty environment of a smoke test": _any_environment,
+    "the watch over a smoke test": _no_smoke_watch,
+    "the removal of what a smoke test left": _plain_removal,
+    "the patience with a smoke test": _all_patience,
+    "the limit of what a smoke test says": _any_answer,
+    "the reading of what a smoke test says": _any_claim,
+    "the replay after a smoke test": _no_replay,
 }
 """What each switches off, in a host that is thrown away."""

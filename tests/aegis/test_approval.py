@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,8 @@ import pytest
 from evolve_drive import SMALL, candidates, command, edit, evolved, good_code, insert, lasting, run, script
 from gate_drive import REMIND, candidate
 
-from aegis.approvals import FOLDER, Answer, Desk, Request, requests
+from aegis import ablation
+from aegis.approvals import FOLDER, Answer, Desk, Filed, Request, requests
 from aegis.gate.approval import Approval, Risk
 from aegis.gate.permitted import Consent, Permitted, reach, unmet
 from harnessx.errors import UserError
@@ -258,7 +260,8 @@ def asked(tmp_path_factory):
     folder = base / "run"
     answers = threading.Thread(target=lambda: (reply(folder), reply(folder, "--deny")))
     answers.start()
-    evolved(folder, script(base / "s.yaml", {"propose": proposals()}), "rounds=1", "gate.approval=ask")
+    evolved(folder, script(base / "s.yaml", {"propose": proposals()}), "rounds=1", "gate.approval=ask",
+            "permissions.network=ask")  # fmt: skip
     answers.join()
     return folder
 
@@ -283,6 +286,38 @@ def test_a_resumed_run_asks_nobody_and_comes_out_the_same(asked, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "waiting for approval" not in done.stderr
     assert lasting(asked) == before
+
+
+async def opened_by(folder: Path, monkeypatch) -> set[Effect]:
+    """What an ablation of the run in ``folder`` grants its arms besides what the rules grant."""
+    found: list[set[Effect]] = []
+
+    async def stop(bench, evaluator, watch):
+        found.append(bench.pool.approved)
+        raise UserError("that is all")
+
+    monkeypatch.setattr(ablation, "_examine", stop)
+    with pytest.raises(UserError, match="that is all"):
+        await ablation.ablate(folder, [])
+    return found[0]
+
+
+async def test_an_ablation_lets_the_final_harness_do_what_was_approved_in_its_run(asked, tmp_path, monkeypatch):
+    assert await opened_by(asked, monkeypatch) == {Effect.NETWORK}
+    shutil.copytree(asked, tmp_path / "run")
+    for file in (tmp_path / "run" / FOLDER).glob("*.approve"):
+        file.with_suffix(".deny").touch()
+    assert await opened_by(tmp_path / "run", monkeypatch) == set()
+
+
+async def test_what_a_finished_run_was_not_asked_is_a_no(tmp_path):
+    request, folder = Request("an edit", ("it reaches",)), tmp_path / FOLDER
+    folder.mkdir()
+    assert not (await Filed("ask", tmp_path).ask(request)).allowed
+    (folder / f"{request.id}.approve").touch()
+    assert (await Filed("ask", tmp_path).ask(request)).allowed
+    assert not (await Filed("deny", tmp_path).ask(request)).allowed
+    assert (await Filed("auto", tmp_path / "nothing").ask(request)).allowed
 
 
 def test_ctrl_c_ends_the_waiting(tmp_path):

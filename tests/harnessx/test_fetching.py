@@ -144,7 +144,7 @@ async def test_without_the_word_of_all_three_nobody_is_asked(server, tmp_path, w
     ((result, _),) = await play(config(tmp_path, server.host, **user), harness)
     assert result.outcome is Outcome.HARNESS_ERROR
     assert ("no permission to use the network" in result.error) == (why != "what it declares")
-    assert ("declares effects = frozenset({Effect.NETWORK})" in result.error) == (why == "what it declares")
+    assert ("not declare effects = frozenset({Effect.NETWORK})" in result.error) == (why == "what it declares")
     assert server.asked == []
 
 
@@ -329,6 +329,44 @@ async def said_on_the_wire(server: Server, more: str) -> Trajectory:
 async def test_a_worker_that_speaks_the_wire_itself_gets_no_further(server):
     record = await said_on_the_wire(server, '{"text": ""}')
     assert "no tool or processor of the harness declares" in fetches(record)[0].error
+
+
+async def test_a_processor_needs_a_declaration_of_its_own_whatever_others_declare(server, tmp_path):
+    tool, body = with_tool(server.url("/count")), f"await self.ctx.fetch({server.url('/count')!r})"
+    for effects, outcome in (("pass", Outcome.HARNESS_ERROR), (NETWORK, Outcome.FAILED)):
+        own = fetching(body, effects=effects)
+        both = HarnessConfig(own.processors, tool.slots, {**own.assets, **tool.assets})
+        ((result, _),) = await play(config(tmp_path, server.host), both)
+        assert (result.outcome, "this tool or processor does not declare" in result.error) == (
+            outcome, outcome is Outcome.HARNESS_ERROR
+        )  # fmt: skip
+    assert len(server.asked) == 4  # the second alone: its processor's once, and its tool's for each word
+
+
+async def test_a_processor_that_may_fetch_shares_clock_luck_and_claims_with_those_that_may_not(server, tmp_path):
+    body = "self.ctx.claims.setdefault('seen', []).append([self.ctx.step, self.ctx.rng.random()])"
+    one, other = fetching(body, hook=Hook.BEFORE_MODEL), fetching(body, effects="pass", hook=Hook.BEFORE_MODEL)
+    assets = {"assets/p.py": one.assets["assets/p.py"], "assets/q.py": other.assets["assets/p.py"]}
+    seen = []
+    for first, second in (("p", "q"), ("q", "q")):
+        specs = [Spec(f"assets/{first}.py:P"), Spec(f"assets/{second}.py:P")]
+        both = HarnessConfig(specs, Slots(permissions=OPEN), assets)
+        ((_, record),) = await play(config(tmp_path, server.host), both)
+        seen.append(record.claims["seen"])
+    assert [step for step, _ in seen[0]] == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert len({luck for _, luck in seen[0]}) == len(seen[0])
+
+
+async def test_which_part_of_a_harness_asks_is_its_own_word_and_the_host_holds_all_of_it_to_what_any_declares(
+    server, tmp_path
+):
+    """Not promised: parts of one process cannot be told apart from outside. What the host does know, it checks."""
+    said = OWN_WORD.replace("URL", repr(server.url("/count"))).replace("MORE", '{"text": ""}')
+    silent, tool = hostile(said.replace("tell(end)", "await asyncio.sleep(0.5)\ntell(end)")), with_tool("-")
+    for slots, asked in ((silent.slots, 0), (tool.slots, 1)):
+        assets = {**silent.assets, **tool.assets}
+        await play(config(tmp_path, server.host), HarnessConfig(silent.processors, slots, assets))
+        assert len(server.asked) == asked
 
 
 @pytest.mark.parametrize("more", MALFORMED)

@@ -16,7 +16,7 @@ from runner_world import MemoryShelf, Room, jobs
 from harnessx import ModelConfig, Outcome, Slots, StopReason, Task
 from harnessx.errors import ModelFailure, Outage, ProviderDown
 from harnessx.harness import HarnessConfig, Limits
-from harnessx.messages import Conversation, Message, ModelRequest
+from harnessx.messages import Conversation, Message, ModelRequest, ModelResponse
 from harnessx.model_config import Models
 from harnessx.models.base import CallContext
 from harnessx.models.limiter import ROUNDS, Limiter
@@ -165,6 +165,66 @@ async def test_random_refusals_do_not_starve():
     limiter = Limiter(16)
     limits = await drive(limiter, [bool(n % 10 >= 3) for n in range(2_000)], 16)
     assert sum(limits) / len(limits) > 0.7 * 16
+
+
+class Timeless(asyncio.SelectorEventLoop):
+    """A loop whose clock jumps to what is next: nobody waits, and how busy the machine is does not count."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now, self._wait = 0.0, self._selector.select
+        self._selector.select = self._jump
+
+    def time(self) -> float:
+        return self._now
+
+    def _jump(self, timeout=None):
+        self._now += timeout or 0.0
+        return self._wait(0)
+
+
+class Granting:
+    """Answers after a second; what is more than ``grants`` at once it refuses."""
+
+    name, digest = "granting", "granting-1"
+
+    def __init__(self, grants: int) -> None:
+        self.grants, self.running, self.answers, self.refusals = grants, 0, 0, 0
+
+    async def complete(self, request: ModelRequest, context: CallContext) -> ModelResponse:
+        if self.running == self.grants:
+            self.refusals += 1
+            raise ModelFailure("slow down", status=429)
+        self.running += 1
+        try:
+            await asyncio.sleep(1)
+        finally:
+            self.running -= 1
+        self.answers += 1
+        return ModelResponse("done")
+
+
+@pytest.mark.parametrize(("lanes", "each"), [(1, 16), (2, 8), (2, 16)])
+def test_lanes_that_know_nothing_of_each_other_come_to_what_the_provider_grants(lanes, each):
+    model, seconds = Granting(8), 60
+
+    async def ask(lane: Provider, number: int) -> None:
+        for n in itertools.count():
+            await lane.complete(ASK, CallContext(task_id=f"{number}", attempt=n))
+
+    async def run() -> list[int]:
+        callers = [Provider(model, Patience(patience_s=1e9), each) for _ in range(lanes)]
+        running = [asyncio.ensure_future(ask(callers[k % lanes], k)) for k in range(lanes * each)]
+        await asyncio.sleep(seconds)
+        for call in running:
+            call.cancel()
+        return [lane.limiter.limit for lane in callers]
+
+    with asyncio.Runner(loop_factory=Timeless) as runner:
+        limits = runner.run(run())
+    assert model.answers >= 0.7 * model.grants * seconds
+    assert model.refusals <= 1.5 * model.answers
+    assert sum(limits) <= 2 * model.grants
 
 
 async def test_other_failures_do_not_slow_the_pace():

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import tempfile
+import time
 
 import pytest
 from loop_drive import harness
+from starts import session
 from worker_drive import WALL
 
 from harnessx.hooks import Hook
+from harnessx.runner.tryout import Tryout, _claimed
 from harnessx.sandbox import backend
 from harnessx.sandbox.scratch import furnish
 from harnessx.sandbox.view import environment
@@ -80,18 +84,46 @@ def test_a_harness_that_cannot_be_built_is_the_finding():
     assert "ZeroDivisionError" in answer["error"]
 
 
-def test_it_ends_where_nobody_is_left_to_read_its_answer():
-    """A host that is killed closes its end, whatever became of the processes between."""
-    order = {"harness": REMINDER.to_json(), "tests": {"endless": "def test_it(build):\n    while True: pass"}}
-    with tempfile.TemporaryDirectory() as folder:
-        furnish(folder)
-        command = backend(WALL).command("harnessx.runner.smoke", (), os.path.realpath(folder))
-        process = subprocess.Popen(
-            command, env=environment(), cwd=f"{folder}/home", stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-        process.stdin.write(json.dumps(order).encode())
-        process.stdin.close()
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(1.0)
-        process.stdout.close()
-        assert process.wait(5.0) != 0
+HOST = """
+import asyncio, sys
+sys.path[:0] = [{path!r}]
+from test_smoke import REMINDER, WALL
+from harnessx.runner.tryout import try_out
+from harnessx.sandbox import backend
+from harnessx.sandbox.view import view
+view()
+print("here", flush=True)
+endless = "def test_it(build):\\n    while True: pass"
+asyncio.run(try_out(backend(WALL), REMINDER, {{"endless": endless}}, 60))
+"""
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.02, 0.1, 0.5])
+def test_it_ends_with_its_host_at_whatever_moment_that_is_killed(after_s):
+    program = HOST.format(path=os.path.dirname(__file__))
+    host = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert host.stdout.readline() == "here\n"
+    time.sleep(after_s)
+    host.kill()
+    host.wait()
+    host.stdout.close()
+    until = time.monotonic() + 5
+    while session(host.pid) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert session(host.pid) == []
+
+
+def test_what_the_process_claims_is_bounded_and_typed():
+    answers = {
+        b"": "died or wrote nonsense",
+        b"[" * 50_000: "died or wrote nonsense",
+        b'{"ok": "yes", "tests": 1, "error": ""}': "wrote nonsense",
+        b'{"ok": true, "tests": true, "error": ""}': "wrote nonsense",
+        b'{"ok": true, "tests": 1, "error": 1}': "wrote nonsense",
+        b"x" * 70_000: "wrote more than 64 KB",
+    }
+    for said, error in answers.items():
+        found = _claimed(said)
+        assert (found.ok, error in found.error) == (False, True)
+    _claimed(b'{"ok": false, "tests": 0, "error": "\\ud800"}').error.encode()
+    assert _claimed(b'noise\n{"ok": true, "tests": 2, "error": ""}') == Tryout(True, 2)

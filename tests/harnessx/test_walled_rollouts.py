@@ -21,11 +21,12 @@ from harnessx.hooks import Hook
 from harnessx.loop import Episode
 from harnessx.model_config import ModelConfig, Models
 from harnessx.models.scripted import Scripted
-from harnessx.runner.isolation import Workers, _remove
+from harnessx.runner.isolation import Workers
 from harnessx.runner.rollout import Rollout, inprocess, run_rollout
 from harnessx.runner.zygote import Zygote
 from harnessx.sandbox import native, view
 from harnessx.sandbox.choose import backend
+from harnessx.sandbox.scratch import remove
 from harnessx.tasks import Task
 
 START = Hook.TASK_START
@@ -145,7 +146,7 @@ def test_a_folder_nested_too_deep_to_walk_is_removed(tmp_path, monkeypatch):
         os.chdir("d")
     os.chdir(tmp_path)
     try:
-        _remove(tmp_path / "home")
+        remove(tmp_path / "home")
         assert not (tmp_path / "home").exists()
     finally:  # pytest could not clean up after a failure either
         subprocess.run(["rm", "-rf", "--", tmp_path / "home"], check=True)
