@@ -90,7 +90,7 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
                 result = await _evolved(settings, engine, strategy, journal, baseline, done, watch)
                 on_stage(len(journal.rounds), "final evaluation")
                 evaluator.allowance.waived = (folder / "data/sealed.json").exists()
-                final = await measure(settings, evaluator, store, baseline, result)
+                final = await measure(settings, evaluator, store, pool.benchmark.digest, baseline, result)
                 journal.close_run(tuple(final.measured.get(EVOLVE, {}).values()))
         watch.enter("report")
         summary = summarize(settings, pool, journal, evaluator, watch, baseline, result, final)
