@@ -243,6 +243,7 @@ def _confirmation(settings: Settings, evaluator: Evaluator, draws: Draws) -> Con
         mei=gate.mei,
         slack=gate.slack,
         cluster_alpha=gate.cluster_alpha,
+        prove_ni=gate.prove_ni,
         order=arm_order(settings),
     )
 

@@ -21,6 +21,8 @@ class GateConfig:
     slack: float = 0.3
     cluster_alpha: float = 0.05
     """Chance that a candidate harmless to every cluster is rejected as harmful to one; 0 watches none."""
+    prove_ni: float | None = None
+    """What ships is proved to lose less than this on every cluster, at .05 for a candidate; None: it need not be."""
     drift_pairs: int = 206
     """Fresh pairs a round, current against best confirmed harness, where they differ; 0 watches no drift."""
     drift_rounds: int = 15
