@@ -75,7 +75,7 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
         async with pool:
             with draining(pool, progress):
                 evaluator = Evaluator(pool, tasks, watch, settings.budget, purse)
-                history = History()
+                history = History(attempts=settings.attempts)
                 journal = Journal(store, evaluator, history, settings.seed)
                 _publish(settings, journal, baseline, progress, tasks)
 

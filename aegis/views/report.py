@@ -226,6 +226,7 @@ def _candidate_row(candidate: CandidateRecord, reach: float, scored: bool) -> Ht
     hit = tag(
         "td",
         notation.UNSCORED if rate is None else f"{100 * rate:.0f} %",
+        tag("small", "" if candidate.chance is None else f"{100 * candidate.chance:.0f} % by chance"),
         tag("small", "" if error is None else f"Brier {error:.2f}"),
         class_="num",
     )
