@@ -181,7 +181,7 @@ def _engine(
     return Engine(
         evaluator,
         meta,
-        Gate(settings.gate, evaluator, _confirmation(settings, evaluator, draws), benchmark, consent),
+        Gate(settings.gate, evaluator, _confirmation(settings, evaluator, draws), benchmark, consent, baseline),
         history,
         settings.attempts,
         settings.candidates,

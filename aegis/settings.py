@@ -217,8 +217,14 @@ def check_gate(gate: GateConfig, decisions: object) -> None:
     asked = [name for name in ("power", "prove_ni") if getattr(gate, name) is not None]
     for name in ("alpha", "mei", "effect", *asked):
         number(f"gate.{name}", getattr(gate, name), "between 0 and 1", lambda x: 0 < x < 1)
-    for name in ("slack", "max_token_ratio", "max_call_ratio", "smoke_s"):
+    for name in ("slack", "max_token_ratio", "max_call_ratio", "max_total_ratio", "smoke_s"):
         number(f"gate.{name}", getattr(gate, name), "above 0", lambda x: x > 0)
+    for name in ("max_token_ratio", "max_call_ratio"):
+        if getattr(gate, name) > gate.max_total_ratio:
+            raise UserError(
+                f"gate.{name}={getattr(gate, name):g} allows one edit what gate.max_total_ratio="
+                f"{gate.max_total_ratio:g} forbids all together; raise gate.max_total_ratio"
+            )
     assert isinstance(decisions, int)  # as `whole` has made sure
     if decisions > gate.alpha / LEAST_LEVEL:
         raise UserError(

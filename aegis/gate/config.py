@@ -44,6 +44,8 @@ class GateConfig:
     """A net loss of this many cached attempts vetoes a candidate."""
     max_token_ratio: float = 1.5
     max_call_ratio: float = 1.5
+    max_total_ratio: float = 3.0
+    """Tokens and calls compared to H_0's, on screened attempts: what ships may add up to."""
     allow_budget: bool = False
     demonstrations: int = 1
     """Evolve tasks that the worked examples of a harness may show."""

@@ -8,7 +8,7 @@ request. Screening ranks and vetoes; it never ships (STATISTICS rule 4).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aegis.candidate import Candidate
 from aegis.evaluator import EVOLVE, Evaluation, Evaluator
@@ -16,6 +16,7 @@ from aegis.gate.base import Finding
 from aegis.gate.cost import arm_costs
 from aegis.record import ArmCosts
 from harnessx.errors import Outcome
+from harnessx.harness import HarnessConfig
 from harnessx.runner.jobs import Job, RolloutResult
 
 
@@ -25,7 +26,7 @@ class Screening:
 
     ``attempts`` are those that both could run; ``net`` is attempts gained minus lost; ``scope`` the tasks
     whose requests diverged; ``error`` the first crash, else what kept an attempt from being run;
-    ``costs`` are accuracy and cost of both arms.
+    ``costs`` are accuracy and cost of both arms, ``total`` those of H_0 and the candidate, where H_0 is another.
     """
 
     candidate: str
@@ -37,6 +38,7 @@ class Screening:
     crashed: int
     error: str = ""
     costs: ArmCosts | None = None
+    total: ArmCosts | None = None
 
     @property
     def net(self) -> int:
@@ -45,18 +47,30 @@ class Screening:
 
 
 async def screen(
-    evaluator: Evaluator, baseline: Evaluation, candidates: Sequence[Candidate], attempts: int
+    evaluator: Evaluator,
+    baseline: Evaluation,
+    candidates: Sequence[Candidate],
+    attempts: int,
+    origin: HarnessConfig | None = None,
 ) -> dict[str, Screening]:
-    """Replay each candidate on the incumbent's first ``attempts`` evolve attempts, by candidate id."""
+    """Replay each candidate on the incumbent's first ``attempts`` evolve attempts, by candidate id.
+
+    ``origin`` is H_0, which has played these attempts in its own round.
+    """
     harnesses = tuple(c.harness for c in candidates)
     grid = [(task, a) for a in range(attempts) for task in evaluator.tasks[EVOLVE]]
     known = {(r.task_id, r.attempt): r for r in baseline.results}
     jobs = [Job(EVOLVE, task, a, harnesses, keep_tape=True) for task, a in grid] if harnesses else []
     arms = await evaluator.run(jobs)
+    first: dict[tuple[str, int], RolloutResult] = {}
+    if origin is not None and origin.digest != baseline.harness and candidates:
+        played = await evaluator.evaluate(origin, EVOLVE, attempts)
+        first = {(r.task_id, r.attempt): r for r in played.results}
     screenings = {}
     for index, candidate in enumerate(candidates):
         pairs = [(known[task.id, a], results[index]) for (task, a), results in zip(grid, arms, strict=True)]
-        screenings[candidate.id] = _summary(candidate.id, pairs)
+        total = [(first[b.task_id, b.attempt], b) for _, b in pairs] if first else []
+        screenings[candidate.id] = replace(_summary(candidate.id, pairs), total=arm_costs(total))
     return screenings
 
 

@@ -127,6 +127,7 @@ def _prices(run: RunFolder) -> Html | None:
         "What a solved task costs, and what carries over",
         _table(head, economy.price_rows(run.summary)),
         tag("p", wording.PRICES, class_="note"),
+        tag("p", f"{economy.growth(run.summary).capitalize()}.", class_="note"),
         _table([*head, ("Of the gain", "num")], [row]) if known else None,
         tag("p", wording.GAPS, class_="note") if known else None,
     )

@@ -33,6 +33,7 @@ from aegis.stages.planner import plan
 from aegis.statistics import paired_difference, unpaired_difference
 from aegis.statistics.redraw import chance_of_rise
 from aegis.store import RunStore
+from aegis.views import economy
 from aegis.views.charts import best_for_their_price
 from harnessx.errors import Outcome, StopReason
 from harnessx.runner.jobs import RolloutResult
@@ -55,6 +56,14 @@ def test_without_a_solved_task_or_a_price_there_is_no_number():
     assert (spent.tokens_per_solved, spent.dollars_per_solved, spent.dollars) == (None, None, 0.5)
     spent = cost([rollout("a", True), rollout("b", True, dollars=None)])
     assert (spent.tokens_per_solved, spent.dollars_per_solved, spent.dollars) == (10, None, None)
+
+
+def test_an_attempt_of_the_final_harness_is_priced_beside_one_of_h0(tmp_path):
+    summary = Summary.from_json(json.loads((write_run(tmp_path / "run") / "summary.json").read_text()))
+    spent = {"baseline": cost([rollout("a", True, 10)]), "final": cost([rollout("a", True, 20), rollout("b", True, 5)])}
+    priced = replace(summary, costs={"sealed": spent, "evolve": {"baseline": spent["baseline"]}})
+    assert economy.growth(priced) == "tokens of an attempt, final over baseline: 1.25 on sealed"
+    assert economy.growth(replace(summary, costs={})) == ""
 
 
 passes = st.lists(st.booleans(), min_size=1, max_size=8)
