@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import io
 import json
 import os
 from pathlib import Path
@@ -30,6 +32,37 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def append_line(file: Path, line: str) -> None:
+    """Add ``line`` to an append-only file that several processes may share; it is on disk when this returns.
+
+    What a kill or a power cut tore of an earlier line is cut off.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with open(file, "ab", buffering=0) as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            stream.truncate(_size(whole_lines(file)))
+            _write(stream, line.encode() + b"\n")
+        sync_folder(file.parent)
+    except OSError as error:
+        raise UserError(f"cannot write {file}: {error.strerror}") from error
+
+
+def _size(lines: list[bytes]) -> int:
+    return sum(len(line) + 1 for line in lines)
+
+
+def _write(stream: io.FileIO, data: bytes) -> None:
+    """All of ``data``, on disk."""
+    rest = data
+    while rest:
+        rest = rest[stream.write(rest) :]
+    os.fsync(stream.fileno())
+
+
 class AuditTrail:
     """``audit.jsonl``: replayed first, then appended to, each line on disk before `add` returns."""
 
@@ -38,7 +71,7 @@ class AuditTrail:
         self._recorded = whole_lines(file)
         self._calls = 0
         self._stream = open(file, "ab", buffering=0)  # noqa: SIM115 - lives as long as the store
-        self._size = sum(len(line) + 1 for line in self._recorded)
+        self._size = _size(self._recorded)
         self._stream.truncate(self._size)
         sync_folder(file.parent)
 
@@ -61,11 +94,8 @@ class AuditTrail:
         self._stream.close()
 
     def _append(self, data: bytes) -> None:
-        rest = data
         try:
-            while rest:
-                rest = rest[self._stream.write(rest) :]
-            os.fsync(self._stream.fileno())
+            _write(self._stream, data)
         except OSError as error:
             self._stream.truncate(self._size)
             raise UserError(f"cannot write {self._file}: {error.strerror}") from error

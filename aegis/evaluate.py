@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING, Any
 from aegis.start import start
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from aegis.evaluator import Evaluation, Meter
+    from aegis.routing import System
+    from aegis.sealed import Readings
     from aegis.statistics import Interval
+    from harnessx.runner.pool import Pool
 
 
 def evaluate(config: dict[str, Any]) -> float | None:
-    """Print the score (and the paired difference, second minus first); returns the last mean."""
+    """Print the score (and the paired difference, second minus first); returns the last mean.
+
+    A reading of sealed tasks is recorded and counted, and may need ``unseal=true``; see `aegis.sealed`.
+    """
     import asyncio
 
     from aegis.evaluator import SPLITS
@@ -28,9 +36,10 @@ def evaluate(config: dict[str, Any]) -> float | None:
     whole("attempts", config["attempts"])
     one_of("split", config["split"], SPLITS)
     one_of("json", config["json"], (True, False))
+    one_of("unseal", config["unseal"], (True, False))
     if config["limit"] is not None:
         whole("limit", config["limit"])
-    evaluations, meter = asyncio.run(_measure(config, names))
+    evaluations, meter, read = asyncio.run(_measure(config, names))
     hosts = config["sandbox"]["allow_hosts"]
     seed, tasks = config["seed"], len({result.task_id for result in evaluations[0].results})
     rows: dict[str, Interval | None] = {
@@ -49,9 +58,12 @@ def evaluate(config: dict[str, Any]) -> float | None:
                           "tasks": tasks, "attempts": config["attempts"], "scores": named,
                           "difference": _plain(difference), "rollouts": meter.rollouts,
                           "tokens": meter.tokens, "missing": meter.missing,
+                          **({"sealed_readings": read.runs + read.evaluations} if read else {}),
                           **({"allow_hosts": hosts} if hosts else {})}))  # fmt: skip
     else:
         _show(config, rows, difference, meter, tasks)
+        if read is not None and read.line:
+            print(read.line)
     last = list(rows.values())[-1]
     return last.mean if last is not None else None
 
@@ -74,8 +86,8 @@ def _show(
         print(notation.reachable(config["sandbox"]["allow_hosts"]))
 
 
-async def _measure(config: dict[str, Any], names: list[str | None]) -> tuple[list[Evaluation], Meter]:
-    from aegis.evaluator import Evaluator
+async def _measure(config: dict[str, Any], names: list[str | None]) -> tuple[list[Evaluation], Meter, Readings | None]:
+    from aegis.evaluator import SEALED, Evaluator
     from aegis.gate.permitted import check_permitted
     from aegis.settings import budget, load_system, pool_config
     from harnessx.errors import BudgetSpent, UserError
@@ -93,6 +105,7 @@ async def _measure(config: dict[str, Any], names: list[str | None]) -> tuple[lis
     tasks = {split: pool.benchmark.tasks(split, limit)}
     if config["limit"] is not None and len(tasks[split]) < limit:
         raise UserError(f"{split} has {len(tasks[split])} tasks; set limit to at most that")
+    read = _recorded(config, pool, dict(zip(names, systems, strict=True)), limit) if split == SEALED else None
     async with pool:
         evaluator = Evaluator(pool, tasks, budget=allowed, purse=purse)
         try:
@@ -101,7 +114,35 @@ async def _measure(config: dict[str, Any], names: list[str | None]) -> tuple[lis
             raise UserError(
                 f"{reason}, and part of the tasks is no score: a larger budget, or a smaller limit or attempts"
             ) from reason
-    return evaluations, evaluator.meter
+    return evaluations, evaluator.meter, read
+
+
+def _recorded(config: dict[str, Any], pool: Pool, systems: dict[str | None, System], tasks: int) -> Readings:
+    """Record that these ``systems`` are read on ``tasks`` sealed tasks, where they may be; and how often any was."""
+    from aegis.sealed import Reading, beside, check_frozen, readings, record
+
+    benchmark = pool.benchmark.digest
+    folders = beside(_runs(config), systems)
+    h0 = pool.benchmark.harness().digest
+    named = {name: system.digest for name, system in systems.items() if name is not None and system.digest != h0}
+    unsealed = check_frozen(folders, benchmark, named, unseal=config["unseal"])
+    digests = tuple(system.digest for system in systems.values())
+    record(folders, Reading(benchmark, pool.config.model.digest, digests, tasks, config["attempts"], unsealed))
+    return readings(folders, benchmark)
+
+
+def _runs(config: dict[str, Any]) -> Path:
+    """The folder of the runs that share the sealed tasks."""
+    from pathlib import Path
+
+    from harnessx.errors import UserError
+
+    runs = config["runs"]
+    if runs is None:
+        return Path("results", str(config["benchmark"]["name"]))
+    if not isinstance(runs, str) or not runs or Path(runs).is_file():
+        raise UserError(f"runs={runs!r} must be the folder that holds the runs, such as results/household")
+    return Path(runs)
 
 
 def _plain(interval: Interval | None) -> dict[str, float] | None:

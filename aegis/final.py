@@ -11,6 +11,7 @@ from aegis.gate.traps import passes
 from aegis.journal import Journal
 from aegis.provenance import versions
 from aegis.record import CanaryScores, CandidateOutcome, Digests, SealedRates, SplitScores, Summary
+from aegis.sealed import frozen_entry
 from aegis.settings import Settings
 from aegis.statistics import paired_difference
 from aegis.store import RunStore
@@ -33,12 +34,12 @@ class Final:
 
 
 async def measure(
-    settings: Settings, evaluator: Evaluator, store: RunStore, baseline: HarnessConfig, result: Result
+    settings: Settings, evaluator: Evaluator, store: RunStore, benchmark: str, baseline: HarnessConfig, result: Result
 ) -> Final:
     """Baseline, final and peak on every split; sealed is read here, once, after its audit entry (STATISTICS rule 10).
 
-    The entry freezes which harnesses are read. A resumed run completes that reading; for any other the audit trail
-    refuses the run, whatever is asked for: further harnesses are another run's.
+    The entry freezes which harnesses are read on which ``benchmark`` (its digest). A resumed run completes that
+    reading; for any other the audit trail refuses the run, whatever is asked for: further harnesses are another run's.
 
     Where the budget ends, or too much is missing of an arm, a split has no scores: part of its tasks would be another
     measurement, and a harness could choose the part by running out of time.
@@ -52,7 +53,7 @@ async def measure(
         try:
             evaluator.allowance.check()
             if split == SEALED:
-                store.audit({"event": "sealed", **{name: h.digest for name, h in harnesses.items()}})
+                store.audit(frozen_entry(benchmark, {name: h.digest for name, h in harnesses.items()}))
             measured: dict[str, Evaluation] = {
                 name: await evaluator.evaluate(harness, split, attempts) for name, harness in harnesses.items()
             }

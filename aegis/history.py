@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import takewhile
 
 from aegis.record import ArmCalls, Bucket, CandidateRecord, Decision, PredictionScore
+from aegis.statistics.redraw import chance_of_rise
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class History:
     tried: list[Tried] = field(default_factory=list)
     strategy_concern: str = ""
     idle: int = 0
+    attempts: int = 1
+    """Of each evolve task in a round."""
 
     def told(self) -> History:
         """What a proposer may know: of a confirmation its verdict and e-value, and nothing else that validation showed.
@@ -56,6 +59,10 @@ class History:
         the probability that its buckets have earned so far, `forecast`, known before the outcome is; its
         Brier score is the mean of (forecast − outcome)² over the tasks it names. 0 is certain and right;
         .25 is what saying one half of everything gets.
+
+        Tasks are named because they failed, and some of what fails passes the next time, whatever shipped. That
+        share is ``chance`` (`chance_of_rise`). It is reported beside the hit rate, whose definition and use are the
+        paper's.
         """
         if self.round < 2:
             return
@@ -69,7 +76,8 @@ class History:
             tried = self.tried[index]
             hits = hit_rate(tried.record.predicted.flips, before, now)
             error = None if hits is None else brier(forecast, hits)
-            scored = replace(tried.record, hit_rate=hits, forecast=forecast, brier=error)
+            chance = chance_of_rise(before, self.attempts, _named(tried.record.predicted.flips, before, now))
+            scored = replace(tried.record, hit_rate=hits, forecast=forecast, brier=error, chance=chance)
             self.tried[index] = replace(tried, record=scored)
 
     def forecast(self, buckets: Sequence[Bucket]) -> float:
@@ -85,10 +93,12 @@ class History:
         """How the predictions of each bucket's scored ships came out, means over ships."""
         scores = {}
         for bucket, rate in self.hit_rates().items():
-            errors = [t.record.brier for t in self.shipped() if bucket in t.record.bucket]
-            known = [error for error in errors if error is not None]
-            if known:
-                scores[bucket] = PredictionScore(len(known), rate, sum(known) / len(known))
+            records = [t.record for t in self.shipped() if bucket in t.record.bucket]
+            errors = [record.brier for record in records if record.brier is not None]
+            chances = [record.chance for record in records if record.chance is not None]
+            if errors:
+                chance = sum(chances) / len(chances) if chances else None
+                scores[bucket] = PredictionScore(len(errors), rate, sum(errors) / len(errors), chance)
         return scores
 
     def restate(self, deployed: str, rates: Mapping[str, float]) -> None:
@@ -178,8 +188,12 @@ class History:
 
 def hit_rate(predicted: Sequence[str], before: Mapping[str, float], now: Mapping[str, float]) -> float | None:
     """The share of predicted flips that came true: tasks whose pass rate rose. None without any."""
-    named = [t for t in predicted if t in before and t in now]
+    named = _named(predicted, before, now)
     return sum(now[t] > before[t] for t in named) / len(named) if named else None
+
+
+def _named(predicted: Sequence[str], before: Mapping[str, float], now: Mapping[str, float]) -> list[str]:
+    return [t for t in predicted if t in before and t in now]
 
 
 def brier(forecast: float, hits: float) -> float:

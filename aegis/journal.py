@@ -285,6 +285,7 @@ class Journal:
                 "hit_rate": c.hit_rate,
                 "forecast": c.forecast,
                 "brier": c.brier,
+                "chance": c.chance,
             }
             for c in self.candidates
             if c.verdict is Decision.SHIP

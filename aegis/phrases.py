@@ -8,6 +8,7 @@ from aegis.gate.canary import CanaryReport
 from aegis.gate.config import GateConfig
 from aegis.record import CandidateRecord, DriftRecord, RouteRecord
 from aegis.record_calibration import Calibration
+from aegis.views import notation
 
 
 def verdict(record: CandidateRecord) -> str:
@@ -57,7 +58,7 @@ def prediction(record: CandidateRecord) -> str:
     assert record.brier is not None
     return (
         f"{record.id} predicted flips, held to be {100 * record.forecast:.0f} % likely; "
-        f"{100 * record.hit_rate:.0f} % came true (Brier score {record.brier:.3f})"
+        f"{100 * record.hit_rate:.0f} % came true{notation.by_chance(record.chance)} (Brier score {record.brier:.3f})"
     )
 
 

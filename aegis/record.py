@@ -127,9 +127,9 @@ class CandidateRecord(Record):
 
     ``check`` is the gate check that decided; ``e_value`` is against a threshold of 1/``alpha``;
     ``pairs`` were scored, of which ``diverged`` sent a different request; ``difference`` is candidate −
-    incumbent on those pairs; ``hit_rate`` is the share of predicted flips that came true, ``forecast`` how
-    likely each was held to be, ``brier`` the mean squared error of that (`aegis.history.History`; None
-    until a later round shows it).
+    incumbent on those pairs; ``hit_rate`` is the share of predicted flips that came true, ``chance`` the share that
+    would without any change, ``forecast`` how likely each was held to be, ``brier`` the mean squared error of that
+    (`aegis.history.History`; None until a later round shows it).
     """
 
     id: str
@@ -153,6 +153,8 @@ class CandidateRecord(Record):
     """JSON of the edit, as `harnessx.algebra.Edit` writes it."""
     forecast: float | None = field(default=None, metadata=LATER)
     brier: float | None = field(default=None, metadata=LATER)
+    chance: float | None = field(default=None, metadata=LATER)
+    """None too with one attempt a task, which does not tell luck from difficulty."""
     flagged: bool = field(default=False, metadata=LATER)
     """It was caught cheating, by the check that decided."""
     costs: ArmCosts | None = field(default=None, metadata=LATER)
@@ -356,6 +358,8 @@ class PredictionScore:
     ships: int
     hit_rate: float
     brier: float
+    chance: float | None = field(default=None, metadata=LATER)
+    """What ``hit_rate`` would be without any change; None where it is known of none."""
 
 
 class Milestone(StrEnum):

@@ -75,7 +75,7 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
         async with pool:
             with draining(pool, progress):
                 evaluator = Evaluator(pool, tasks, watch, settings.budget, purse)
-                history = History()
+                history = History(attempts=settings.attempts)
                 journal = Journal(store, evaluator, history, settings.seed)
                 _publish(settings, journal, baseline, progress, tasks)
 
@@ -90,7 +90,7 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
                 result = await _evolved(settings, engine, strategy, journal, baseline, done, watch)
                 on_stage(len(journal.rounds), "final evaluation")
                 evaluator.allowance.waived = (folder / "data/sealed.json").exists()
-                final = await measure(settings, evaluator, store, baseline, result)
+                final = await measure(settings, evaluator, store, pool.benchmark.digest, baseline, result)
                 journal.close_run(tuple(final.measured.get(EVOLVE, {}).values()))
         watch.enter("report")
         summary = summarize(settings, pool, journal, evaluator, watch, baseline, result, final)
@@ -181,7 +181,7 @@ def _engine(
     return Engine(
         evaluator,
         meta,
-        Gate(settings.gate, evaluator, _confirmation(settings, evaluator, draws), benchmark, consent),
+        Gate(settings.gate, evaluator, _confirmation(settings, evaluator, draws), benchmark, consent, baseline),
         history,
         settings.attempts,
         settings.candidates,
@@ -243,6 +243,7 @@ def _confirmation(settings: Settings, evaluator: Evaluator, draws: Draws) -> Con
         mei=gate.mei,
         slack=gate.slack,
         cluster_alpha=gate.cluster_alpha,
+        prove_ni=gate.prove_ni,
         order=arm_order(settings),
     )
 

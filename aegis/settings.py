@@ -215,10 +215,17 @@ def check_gate(gate: GateConfig, decisions: object) -> None:
     for name in ("drift_rounds", "drift_check", "drift_cap"):
         whole(f"gate.{name}", getattr(gate, name))
     number("gate.cluster_alpha", gate.cluster_alpha, "from 0 (off) to below 1", lambda x: 0 <= x < 1)
-    for name in ("alpha", "mei", "effect", *(["power"] if gate.power is not None else [])):
+    asked = [name for name in ("power", "prove_ni") if getattr(gate, name) is not None]
+    for name in ("alpha", "mei", "effect", *asked):
         number(f"gate.{name}", getattr(gate, name), "between 0 and 1", lambda x: 0 < x < 1)
-    for name in ("slack", "max_token_ratio", "max_call_ratio", "smoke_s"):
+    for name in ("slack", "max_token_ratio", "max_call_ratio", "max_total_ratio", "smoke_s"):
         number(f"gate.{name}", getattr(gate, name), "above 0", lambda x: x > 0)
+    for name in ("max_token_ratio", "max_call_ratio"):
+        if getattr(gate, name) > gate.max_total_ratio:
+            raise UserError(
+                f"gate.{name}={getattr(gate, name):g} allows one edit what gate.max_total_ratio="
+                f"{gate.max_total_ratio:g} forbids all together; raise gate.max_total_ratio"
+            )
     assert isinstance(decisions, int)  # as `whole` has made sure
     if decisions > gate.alpha / LEAST_LEVEL:
         raise UserError(

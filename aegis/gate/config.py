@@ -21,6 +21,8 @@ class GateConfig:
     slack: float = 0.3
     cluster_alpha: float = 0.05
     """Chance that a candidate harmless to every cluster is rejected as harmful to one; 0 watches none."""
+    prove_ni: float | None = None
+    """What ships is proved to lose less than this on every cluster, at .05 for a candidate; None: it need not be."""
     drift_pairs: int = 206
     """Fresh pairs a round, current against best confirmed harness, where they differ; 0 watches no drift."""
     drift_rounds: int = 15
@@ -47,6 +49,8 @@ class GateConfig:
     """A net gain of this many cached attempts is worth a confirmation."""
     max_token_ratio: float = 1.5
     max_call_ratio: float = 1.5
+    max_total_ratio: float = 3.0
+    """Tokens and calls compared to H_0's, on screened attempts: what ships may add up to."""
     allow_budget: bool = False
     demonstrations: int = 1
     """Evolve tasks that the worked examples of a harness may show."""

@@ -4,13 +4,15 @@ STATISTICS rules 1 to 4: each pair's (task, fresh attempt) is drawn uniformly, w
 arm runs; the incumbent runs first, the candidates replay its tape; every drawn pair is scored in draw order.
 One incumbent batch serves all candidates, on validation tasks alone. The attempts are never used again
 (rule 14). Rule 8: a candidate that is proved to harm a cluster of tasks is rejected, whatever it gains on the
-others. Rule 15: a pair that broke before the arms differed is redrawn; one that broke later is missing. Rule
-16: who runs out of wall time, which is the machine's and not the edit's, is missing too.
+others; with ``prove_ni`` nothing ships before it is proved to spare each of them. Rule 15: a pair that broke before
+the arms differed is redrawn; one that broke later is missing. Rule 16: who runs out of wall time, which is the
+machine's and not the edit's, is missing too.
 """
 
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import random
 from collections.abc import Iterator, Sequence
@@ -18,10 +20,10 @@ from dataclasses import dataclass, field
 
 from aegis.candidate import Candidate
 from aegis.evaluator import VALIDATION, Evaluator
-from aegis.gate.pairs import outcome, redrawn, run_pairs
+from aegis.gate.pairs import outcome, redrawn, run_pairs, worst_case
 from aegis.record import ArmCalls, Calls, Decision
 from aegis.routing import RoutedPool, System
-from aegis.statistics import ClusterHarm, Ledger, PairedTest, Verdict
+from aegis.statistics import ClusterHarm, ClusterProof, Ledger, PairedTest, Verdict
 from harnessx.errors import BudgetSpent
 from harnessx.runner.jobs import RolloutResult
 from harnessx.tasks import Task
@@ -60,13 +62,14 @@ class Draws:
 class Trial:
     """One challenger's confirmation: its test and what it cost.
 
-    ``harm`` watches its clusters (None: nobody does); ``redrawn`` counts the draws that broke before the
-    arms differed, which are no pairs.
+    ``harm`` watches its clusters, ``proof`` gathers that they are spared (None: nobody does, nobody asks);
+    ``redrawn`` counts the draws that broke before the arms differed, which are no pairs.
     """
 
     challenger: Candidate | System
     test: PairedTest
     harm: ClusterHarm | None = None
+    proof: ClusterProof | None = None
     redrawn: int = 0
     differences: dict[str, list[float]] = field(default_factory=dict)
     diverged: int = 0
@@ -103,6 +106,8 @@ class Trial:
             return
         self.diverged += incumbent.requests != candidate.requests
         before, after = outcome(incumbent), outcome(candidate)
+        if self.proof is not None and cluster:
+            self.proof.update(cluster, worst_case(before, after))
         self.test.update(before, after)
         if before is not None and after is not None:
             self.differences.setdefault(incumbent.task_id, []).append(float(after) - float(before))
@@ -123,6 +128,12 @@ class Trial:
         if self.harm.harmed and self.test.verdict in (None, Verdict.SHIP):
             named = ", ".join(self.harm.harmed)
             self.test.overrule(Verdict.REJECT, f"harms the cluster {named}, shown after {self.pairs} pairs")
+
+
+def _unproved(proof: ClusterProof) -> str:
+    """What keeps a ship back; '' where nothing does."""
+    points = f"{100 * proof.margin:g} points"
+    return f"not shown to lose less than {points}: {', '.join(proof.unproved)}" if proof.unproved else ""
 
 
 def _plus(calls: Calls, result: RolloutResult) -> Calls:
@@ -146,6 +157,7 @@ class Confirmation:
         order: the seed of the arms' random order, None for the incumbent first (see `run_pairs`).
         cluster_alpha: chance that a candidate harmless to every cluster is turned away as harmful to one of
             them (0: clusters are not watched).
+        prove_ni: nothing ships before each cluster is proved to lose less than this (None: that is not asked for).
     """
 
     def __init__(
@@ -160,11 +172,12 @@ class Confirmation:
         mei: float,
         slack: float = math.inf,
         cluster_alpha: float = 0.0,
+        prove_ni: float | None = None,
         order: int | None = None,
     ) -> None:
         self._evaluator, self._ledger, self._draws = evaluator, ledger, draws
         self._cap, self._batch, self._run_cap = cap, batch, run_cap
-        self._mei, self._slack, self._cluster_alpha = mei, slack, cluster_alpha
+        self._mei, self._slack, self._cluster_alpha, self._prove_ni = mei, slack, cluster_alpha, prove_ni
         self._order, self._refused = order, ""
         self._spent = _Spent()
         self._suspended: dict[tuple[str, ...], Trial] = {}
@@ -208,15 +221,23 @@ class Confirmation:
         known = self._identity(challenger) if isinstance(challenger, Candidate) else None
         trial = self._suspended.pop(known, None) if known is not None else None
         if trial is None:
-            test = PairedTest(self._ledger.open(), cap=self._cap, mei=self._mei, slack=self._slack)
-            return Trial(challenger, test, self._watch())
+            proof = self._proof()
+            hold = str if proof is None else functools.partial(_unproved, proof)
+            test = PairedTest(self._ledger.open(), cap=self._cap, mei=self._mei, slack=self._slack, hold=hold)
+            return Trial(challenger, test, self._watch(), proof)
         trial.challenger = challenger
         trial.test.resume(self._cap)
         return trial
 
     def _watch(self) -> ClusterHarm | None:
-        clusters = {task.cluster for task in self._evaluator.tasks[VALIDATION]} - {""}
+        clusters = self._clusters()
         return ClusterHarm(clusters, self._cluster_alpha) if self._cluster_alpha and clusters else None
+
+    def _proof(self) -> ClusterProof | None:
+        return ClusterProof(self._clusters(), self._prove_ni) if self._prove_ni is not None else None
+
+    def _clusters(self) -> set[str]:
+        return {task.cluster for task in self._evaluator.tasks[VALIDATION]} - {""}
 
     def suspend(self, trial: Trial) -> None:
         """Keep a trial that ended for want of pairs, for the case that the same candidate comes again."""

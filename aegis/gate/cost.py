@@ -7,15 +7,20 @@ screened attempts and again on the pairs that confirm it: what keeps quiet on ev
 others is found there. Where it is not, the budgets are named and accuracy and cost of both arms stay in
 its record, as points for an accuracy-cost frontier. ``allow_budget`` ships it all the same.
 
-What gets through: a gain bought within the ratios, and ship after ship within them; the summary's tokens
-and the records' costs show the sum. Tools of the harness's own that ask nobody (no model, no
-environment) cost time only, which ``limits.wall_s`` bounds.
+Ship after ship within these ratios would still multiply: seven at 1.5 cost 17 times as much. So on the screened
+attempts a candidate is also held against H_0 on the same attempts, and uses at most ``max_total_ratio`` times as
+much of each budget.
+
+What gets through: a gain bought within the ratios; and what compounds on validation tasks alone, which H_0 does not
+play beside later candidates: the final evaluation shows it, as the cost of an attempt against H_0's. Tools of the
+harness's own that ask nobody (no model, no environment) cost time only, which ``limits.wall_s`` bounds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from aegis.candidate import Candidate
 from aegis.gate.base import Finding
@@ -31,8 +36,8 @@ class Tolerance:
     tokens: float
     calls: float
 
-    def exceeded(self, costs: ArmCosts) -> list[str]:
-        """The budgets that are wider, each with its ratio."""
+    def exceeded(self, costs: ArmCosts, whose: str = "") -> list[str]:
+        """The budgets that are wider, each with its ratio to ``whose`` ('': the incumbent's)."""
         before, after = costs.incumbent, costs.candidate
         used = (
             ("tokens", before.tokens, after.tokens, self.tokens),
@@ -40,7 +45,7 @@ class Tolerance:
             ("tool calls", before.tool_calls, after.tool_calls, self.calls),
         )
         wider = [
-            f"{now / max(then, 1.0):.2f} times the {name} (at most {most:g})"
+            f"{now / max(then, 1.0):.2f} times the {name}{whose} (at most {most:g})"
             for name, then, now, most in used
             if now > most * max(then, 1.0)
         ]
@@ -50,17 +55,50 @@ class Tolerance:
 
 
 class CostMatched:
-    """No wider limit, and no more use of any budget than the tolerance."""
+    """No wider limit, and no more use of any budget than is tolerated, of the incumbent's and of H_0's.
+
+    Args:
+        costs: what each candidate was seen to use, by its id.
+    """
 
     name = "budget"
 
-    def __init__(self, costs: Mapping[str, ArmCosts | None], tolerance: Tolerance, *, allow_budget: bool) -> None:
-        self._costs, self._tolerance, self._allow = costs, tolerance, allow_budget
+    def __init__(self, costs: Mapping[str, Used], matched: Matched, *, allow_budget: bool) -> None:
+        self._costs, self._matched, self._allow = costs, matched, allow_budget
 
     async def __call__(self, candidate: Candidate) -> Finding | None:
-        costs = self._costs[candidate.id]
-        wider = widened(candidate, costs, self._tolerance)
-        return None if self._allow or not wider else bought(wider, costs, "screened attempts")
+        used = self._costs[candidate.id]
+        wider = self._matched.widened(candidate, used)
+        return None if self._allow or not wider else bought(wider, used.costs, "screened attempts")
+
+
+class Used(Protocol):
+    """What a candidate used on its screened attempts: beside its incumbent, and beside H_0 where that is another."""
+
+    @property
+    def costs(self) -> ArmCosts | None:
+        """Of incumbent and candidate; None where nothing could be run."""
+        ...
+
+    @property
+    def total(self) -> ArmCosts | None:
+        """Of H_0 and candidate; None too where H_0 is the incumbent, or not known."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """What may be used, compared with the incumbent and with H_0."""
+
+    incumbent: Tolerance
+    total: float
+
+    def widened(self, candidate: Candidate, used: Used | None) -> list[str]:
+        """Every budget that the candidate widens; by its limits alone where it was not ``used``."""
+        if used is None:
+            return wider_limits(candidate.parent, candidate.harness)
+        whole = Tolerance(self.total, self.total).exceeded(used.total, " of H_0") if used.total is not None else []
+        return [*widened(candidate, used.costs, self.incumbent), *whole]
 
 
 def widened(candidate: Candidate, costs: ArmCosts | None, tolerance: Tolerance) -> list[str]:

@@ -16,7 +16,7 @@ from aegis.gate.canonical import Canonical
 from aegis.gate.complete import ManifestComplete
 from aegis.gate.config import GateConfig
 from aegis.gate.confirmation import Confirmation, Trial
-from aegis.gate.cost import CostMatched, Tolerance, arm_costs, bought, widened
+from aegis.gate.cost import CostMatched, Matched, Tolerance, arm_costs, bought, widened
 from aegis.gate.evidence import EvidenceKept
 from aegis.gate.leak import Corpus, LeakScan
 from aegis.gate.permitted import Consent, Permitted
@@ -42,6 +42,7 @@ class Gate:
     Args:
         benchmark: asked for what it can tell its host: the secrets and milestones of tasks.
         consent: who permits what; None: the usual rules, and nobody to ask.
+        origin: H_0, whose use of budgets bounds that of everything which grows from it; None: nothing does.
     """
 
     def __init__(
@@ -51,9 +52,10 @@ class Gate:
         confirmation: Confirmation | None,
         benchmark: Benchmark | None = None,
         consent: Consent | None = None,
+        origin: HarnessConfig | None = None,
     ) -> None:
         self.config, self._evaluator, self._confirmation = config, evaluator, confirmation
-        self._benchmark = benchmark
+        self._benchmark, self._origin = benchmark, origin
         self._consent = consent or Consent(Desk(config.approval))
         secrets = benchmark.secrets if isinstance(benchmark, HasSecrets) else lambda task: ()
         self._corpus = Corpus(evaluator.tasks, secrets)
@@ -85,8 +87,7 @@ class Gate:
             if config.bundle:
                 incumbent = await self._together(baseline, incumbent, rulings, checks, trajectories)
         for ruling in rulings.values():
-            costs = ruling.screening.costs if ruling.screening is not None else None
-            wider = tuple(widened(ruling.candidate, costs, self._tolerance))
+            wider = tuple(self._matched.widened(ruling.candidate, ruling.screening))
             said = self._consent.said(ruling.candidate)
             rulings[ruling.candidate.id] = replace(ruling, wider=wider, approval=said)
         shipped = [r for r in rulings.values() if r.decision is Decision.SHIP]
@@ -119,7 +120,7 @@ class Gate:
         ``baseline`` is its parent on this gate's evolve tasks, ``trajectories`` those of the round's incumbent.
         """
         attempts = self.config.screen_attempts
-        screenings = await screen(self._evaluator, baseline, [candidate], attempts)
+        screenings = await screen(self._evaluator, baseline, [candidate], attempts, self._origin)
         rulings: dict[str, Ruling] = {}
         checks = [
             *self._static(anchors),
@@ -163,7 +164,9 @@ class Gate:
         attempts = self.config.screen_attempts
         standing = await sieve(candidates, checks, rulings, {})
         try:
-            screenings = await screen(self._evaluator, baseline, standing, attempts, self.config.finalists)
+            screenings = await screen(
+                self._evaluator, baseline, standing, attempts, finalists=self.config.finalists, origin=self._origin
+            )
         except BudgetSpent as spent:
             rulings |= {c.id: Ruling(c, Decision.NOT_TESTED, "effect", str(spent)) for c in standing}
             return [], {}
@@ -217,11 +220,7 @@ class Gate:
         """The checks that read a screening."""
         return [
             Effect(screenings, veto=veto),
-            CostMatched(
-                {name: seen.costs for name, seen in screenings.items()},
-                self._tolerance,
-                allow_budget=self.config.allow_budget,
-            ),
+            CostMatched(screenings, self._matched, allow_budget=self.config.allow_budget),
         ]
 
     def _promising(
@@ -329,6 +328,10 @@ class Gate:
     @property
     def _tolerance(self) -> Tolerance:
         return Tolerance(self.config.max_token_ratio, self.config.max_call_ratio)
+
+    @property
+    def _matched(self) -> Matched:
+        return Matched(self._tolerance, self.config.max_total_ratio)
 
     def _bought(self, trial: Trial) -> Finding | None:
         """Whether the pairs that confirm it cost more than is matched."""

@@ -8,7 +8,7 @@ request. Screening ranks and vetoes; it never ships (STATISTICS rule 4).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from aegis.candidate import Candidate
@@ -17,6 +17,7 @@ from aegis.gate.base import Finding
 from aegis.gate.cost import arm_costs
 from aegis.record import ArmCosts
 from harnessx.errors import Outcome
+from harnessx.harness import HarnessConfig
 from harnessx.runner.jobs import Job, RolloutResult
 
 Pair: TypeAlias = tuple[RolloutResult, RolloutResult]
@@ -29,7 +30,7 @@ class Screening:
 
     ``attempts`` are those that both could run; ``net`` is attempts gained minus lost; ``scope`` the tasks
     whose requests diverged; ``error`` the first crash, else what kept an attempt from being run;
-    ``costs`` are accuracy and cost of both arms.
+    ``costs`` are accuracy and cost of both arms, ``total`` those of H_0 and the candidate, where H_0 is another.
     """
 
     candidate: str
@@ -41,6 +42,7 @@ class Screening:
     crashed: int
     error: str = ""
     costs: ArmCosts | None = None
+    total: ArmCosts | None = None
 
     @property
     def net(self) -> int:
@@ -53,12 +55,14 @@ async def screen(
     baseline: Evaluation,
     candidates: Sequence[Candidate],
     attempts: int,
+    *,
     finalists: int | None = None,
+    origin: HarnessConfig | None = None,
 ) -> dict[str, Screening]:
     """Replay candidates on the incumbent's first ``attempts`` attempts at the evolve tasks; by id, best first.
 
     After the first attempt only the best ``finalists`` go on, and stay ahead of the others; what changed nothing
-    comes last.
+    comes last. ``origin`` is H_0, which has played these attempts in its own round.
     """
     known = {(r.task_id, r.attempt): r for r in baseline.results}
     tasks = evaluator.tasks[EVOLVE]
@@ -76,7 +80,16 @@ async def screen(
     ranked = await play(candidates, range(min(attempts, 1)))
     finalists = len(ranked) if finalists is None else finalists
     ranked[:finalists] = await play(ranked[:finalists], range(1, attempts))
-    return {c.id: _summary(c.id, seen[c.id]) for c in ranked}
+    first: dict[tuple[str, int], RolloutResult] = {}
+    if origin is not None and origin.digest != baseline.harness and candidates:
+        played = await evaluator.evaluate(origin, EVOLVE, attempts)
+        first = {(r.task_id, r.attempt): r for r in played.results}
+
+    def summary(name: str) -> Screening:
+        total = [(first[b.task_id, b.attempt], b) for _, b in seen[name]] if first else []
+        return replace(_summary(name, seen[name]), total=arm_costs(total))
+
+    return {c.id: summary(c.id) for c in ranked}
 
 
 def _summary(candidate: str, pairs: Sequence[Pair]) -> Screening:

@@ -41,6 +41,8 @@ class Landscape:
     streaks: tuple[tuple[Bucket, int], ...] = ()
     brier_scores: tuple[tuple[Bucket, float], ...] = ()
     """Of the buckets' predictions; the lower, the better calibrated."""
+    chances: tuple[tuple[Bucket, float], ...] = ()
+    """What the buckets' hit rates would be without any change."""
 
     @property
     def empty(self) -> bool:
@@ -55,7 +57,8 @@ class Landscape:
             f"clusters {', '.join(r.clusters)}; see {', '.join(f'`{a}`' for a in r.anchors[:3])}"
             for r in self.regions
         ]
-        rates = ", ".join(f"{b} {rate:.2f}" for b, rate in self.hit_rates)
+        by_chance = {b: f" ({chance:.2f} by chance)" for b, chance in self.chances}
+        rates = ", ".join(f"{b} {rate:.2f}{by_chance.get(b, '')}" for b, rate in self.hit_rates)
         errors = ", ".join(f"{b} {error:.2f}" for b, error in self.brier_scores)
         lines += [
             "",
@@ -84,6 +87,7 @@ async def plan(digest: Digest, history: History, meta: MetaAgent) -> Landscape:
             tuple(sorted({t.cluster for t in tasks if t.cluster})),
             tuple(e.anchor for t in tasks for e in t.excerpts),
         )
+    scores = sorted(history.prediction_scores().items())
     landscape = Landscape(
         round=digest.round,
         regions=tuple(regions.values()),
@@ -95,7 +99,8 @@ async def plan(digest: Digest, history: History, meta: MetaAgent) -> Landscape:
         forbidden_levers=history.forbidden_levers(),
         strategy_concern=history.strategy_concern,
         streaks=history.streaks(),
-        brier_scores=tuple(sorted((b, score.brier) for b, score in history.prediction_scores().items())),
+        brier_scores=tuple((b, score.brier) for b, score in scores),
+        chances=tuple((b, score.chance) for b, score in scores if score.chance is not None),
     )
     chosen = await meta.prioritize(landscape)
     return replace(landscape, regions=tuple(regions[c] for c in chosen if c in regions))

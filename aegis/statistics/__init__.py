@@ -2,17 +2,20 @@
 
 `PairedTest` decides one candidate at a level that a `Ledger` hands out; both rest on the e-processes
 of `betting`. Estimates and their 95 % intervals are in `intervals`: they describe, they never decide.
-`ClusterHarm` watches a confirmation's clusters, `DriftDetector` the run's harness against the best confirmed.
+`ClusterHarm` watches a confirmation's clusters, `ClusterProof` proves that none loses much where that is
+asked for, `DriftDetector` watches the run's harness against the best confirmed.
 """
 
 from aegis.statistics.betting import (
     BETS,
     MEI,
     ClusterHarm,
+    ClusterProof,
     DriftDetector,
     EProcess,
     Futility,
     Harm,
+    NonInferiority,
     Superiority,
 )
 from aegis.statistics.intervals import (
@@ -34,6 +37,7 @@ __all__ = [
     "MEI",
     "ByTask",
     "ClusterHarm",
+    "ClusterProof",
     "DriftDetector",
     "EProcess",
     "Elond",
@@ -43,6 +47,7 @@ __all__ = [
     "Ledger",
     "LedgerSpent",
     "Look",
+    "NonInferiority",
     "PairedTest",
     "Spending",
     "Superiority",

@@ -108,6 +108,52 @@ class Futility(EProcess):
         self.stop = stop
 
 
+class NonInferiority(EProcess):
+    """Evidence against "μ ≤ −``margin``": whatever is lost, it is less than the margin.
+
+    The payoff is (d + margin) / (1 − margin), which mirrors `Futility`.
+    """
+
+    def __init__(self, margin: float, bets: Sequence[float] = BETS) -> None:
+        if not 0 < margin < 1:
+            raise ValueError(f"a margin is a fraction in (0, 1), not {margin}")
+        super().__init__((-1.0, margin / (1 - margin), (1 + margin) / (1 - margin)), bets)
+
+
+class ClusterProof:
+    """Proves of each cluster that it loses less than ``margin`` (rule 8, optional).
+
+    If some cluster loses as much or more, all are ever proved with probability at most ``alpha``: that cluster's own
+    process then has to reach 1/alpha, so nothing is split between them. The price, in pairs of a harmless cluster at
+    a margin of 10 points and .05: 44 where the arms never differ, 89 on average where they differ by chance in a
+    tenth of the pairs, 192 where in a quarter; at 5 points 90, 311 and 740.
+    """
+
+    def __init__(
+        self, clusters: Iterable[str], margin: float, alpha: float = 0.05, bets: Sequence[float] = BETS
+    ) -> None:
+        self.margin = margin
+        self._processes = {cluster: NonInferiority(margin, bets) for cluster in sorted(set(clusters))}
+        self._threshold = 1 / alpha
+        self._proved: set[str] = set()
+
+    def update(self, cluster: str, d: int) -> None:
+        """Count one pair drawn from ``cluster``; one that is missing as its worst case.
+
+        Raises:
+            KeyError: the cluster was not declared.
+        """
+        process = self._processes[cluster]
+        process.update(d)
+        if process.e_value >= self._threshold:
+            self._proved.add(cluster)
+
+    @property
+    def unproved(self) -> tuple[str, ...]:
+        """The clusters whose process never reached the threshold, by name."""
+        return tuple(cluster for cluster in self._processes if cluster not in self._proved)
+
+
 class ClusterHarm:
     """Watches each of C clusters for harm (rule 8); a cluster is harmed once its process reaches C/α.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -43,7 +44,7 @@ class PairedTest:
 
     1. over 2 % of the drawn pairs are missing in either arm (a single one never counts): undecided;
     2. fewer than ``min_pairs`` drawn: go on;
-    3. E ≥ 1/alpha: ship;
+    3. E ≥ 1/alpha: ship, unless ``hold`` says what is still to be shown: then go on;
     4. futility against "μ ≥ ``mei``" reaches 10: reject;
     5. E is off its course, log E < log(1/alpha) · (pairs / cap − ``slack``): undecided;
     6. ``cap`` pairs drawn: undecided.
@@ -66,6 +67,7 @@ class PairedTest:
         look_every: int = 1,
         mei: float = MEI,
         slack: float = math.inf,
+        hold: Callable[[], str] = str,
     ) -> None:
         if not 0 < alpha < 1:
             raise ValueError(f"an error level lies in (0, 1), not {alpha}")
@@ -73,6 +75,7 @@ class PairedTest:
             raise ValueError(f"a cap of {cap} pairs is no whole number of looks every {look_every} pairs")
         self.alpha, self.mei, self.slack = alpha, mei, slack
         self.cap, self.min_pairs, self.look_every = cap, min_pairs, look_every
+        self._hold = hold
         self.trace: list[Look] = []
         self.verdict: Verdict | None = None
         self.reason = ""
@@ -146,14 +149,15 @@ class PairedTest:
             self._end(Verdict.UNDECIDED, f"{missing} of {look.pairs} pairs missing in the {arm} arm, over 2 %")
         elif look.pairs < min(self.min_pairs, self.cap):
             return
-        elif look.e_value >= 1 / self.alpha:
+        elif look.e_value >= 1 / self.alpha and not self._hold():
             self._end(Verdict.SHIP, f"E = {look.e_value:.4g} ≥ {1 / self.alpha:.4g} after {look.pairs} pairs")
         elif look.futility >= self._futility.stop:
             self._end(Verdict.REJECT, f"no gain of {100 * self.mei:g} points after {look.pairs} pairs")
         elif math.log(max(look.e_value, 1e-300)) < -math.log(self.alpha) * (look.pairs / self.cap - self.slack):
             self._give_up(f"off course: E = {look.e_value:.4g} after {look.pairs} of {self.cap} pairs")
         elif look.pairs >= self.cap:
-            self._give_up(f"cap of {self.cap} pairs reached with E = {look.e_value:.4g}")
+            held = f"; {waits}" if look.e_value >= 1 / self.alpha and (waits := self._hold()) else ""
+            self._give_up(f"cap of {self.cap} pairs reached with E = {look.e_value:.4g}{held}")
 
     def _give_up(self, reason: str) -> None:
         self._end(Verdict.UNDECIDED, reason)

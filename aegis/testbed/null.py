@@ -64,12 +64,15 @@ class _McNemar(PairedTest):
         self.verdict = Verdict.SHIP if ships else Verdict.REJECT
 
 
+EVERY = replace(unlimited(), bundle=True)
+"""Tests every candidate to its end, and bundles: more chances to ship something false than the default gate takes."""
 PLANS: Mapping[str, Plan] = {
-    "paired, spending": Plan(nothing, gate=unlimited()),
-    "paired, spending, bundles": Plan(copies, gate=replace(unlimited(), bundle=True)),
-    "paired, e-LOND": Plan(nothing, gate=unlimited(), ledger=Elond),
-    "paired, spending, five real": Plan(five_real, gate=unlimited()),
-    "paired, e-LOND, five real": Plan(five_real, gate=unlimited(), ledger=Elond),
+    "paired, spending": Plan(nothing, gate=EVERY),
+    "paired, as it comes": Plan(nothing),
+    "paired, spending, copies": Plan(copies, gate=EVERY),
+    "paired, e-LOND": Plan(nothing, gate=EVERY, ledger=Elond),
+    "paired, spending, five real": Plan(five_real, gate=EVERY),
+    "paired, e-LOND, five real": Plan(five_real, gate=EVERY, ledger=Elond),
     "seesaw, pass@2": Plan(nothing, gate=replace(unlimited(), rule="seesaw"), attempts=2),
     f"fixed n = {FIXED_PAIRS}, .05 each": Plan(nothing, gate=unlimited(), confirmation=FixedN),
 }

@@ -137,7 +137,7 @@ def simulate(plan: Plan, seed: int) -> Simulated:
     confirmation = plan.confirmation(
         evaluator, ledger, Draws(evaluator.tasks[VALIDATION], seed),
         cap=gate.cap, batch=gate.batch, run_cap=gate.run_cap, mei=gate.mei, slack=gate.slack,
-        cluster_alpha=gate.cluster_alpha,
+        cluster_alpha=gate.cluster_alpha, prove_ni=gate.prove_ni,
     )  # fmt: skip
 
     async def propose(engine: Engine, incumbent: HarnessConfig, number: int) -> Round:

@@ -21,6 +21,16 @@ def prices(summary: Summary) -> list[tuple[str, list[str]]]:
     return [(split, [_price(by_name.get(name)) for name in HARNESSES]) for split, by_name in measured]
 
 
+def growth(summary: Summary) -> str:
+    """What an attempt of the final harness costs beside one of H_0, in a line; '' where it was not measured."""
+    found = []
+    for split in SPLITS:
+        before, after = (summary.costs.get(split, {}).get(name) for name in ("baseline", "final"))
+        if before is not None and after is not None and before.tokens and before.attempts and after.attempts:
+            found.append(f"{(after.tokens / after.attempts) / (before.tokens / before.attempts):.2f} on {split}")
+    return f"tokens of an attempt, final over baseline: {', '.join(found)}" if found else ""
+
+
 def _price(cost: HarnessCost | None) -> str:
     return notation.UNSCORED if cost is None else notation.price(cost.tokens_per_solved, cost.dollars_per_solved)
 

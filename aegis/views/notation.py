@@ -90,3 +90,8 @@ def _signed(fraction: float) -> str:
 def reachable(hosts: Sequence[str]) -> str:
     """Which hosts were open to evolved code, in a sentence."""
     return f"Evolved code was allowed to ask {', '.join(hosts)} (sandbox.allow_hosts); what they said is replayed."
+
+
+def by_chance(chance: float | None) -> str:
+    """Beside a hit rate, what it would be without any change; '' where that is not known."""
+    return "" if chance is None else f", {100 * chance:.0f} % would by chance"

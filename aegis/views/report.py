@@ -127,6 +127,7 @@ def _prices(run: RunFolder) -> Html | None:
         "What a solved task costs, and what carries over",
         _table(head, economy.price_rows(run.summary)),
         tag("p", wording.PRICES, class_="note"),
+        tag("p", f"{economy.growth(run.summary).capitalize()}.", class_="note"),
         _table([*head, ("Of the gain", "num")], [row]) if known else None,
         tag("p", wording.GAPS, class_="note") if known else None,
     )
@@ -226,6 +227,7 @@ def _candidate_row(candidate: CandidateRecord, reach: float, scored: bool) -> Ht
     hit = tag(
         "td",
         notation.UNSCORED if rate is None else f"{100 * rate:.0f} %",
+        tag("small", "" if candidate.chance is None else f"{100 * candidate.chance:.0f} % by chance"),
         tag("small", "" if error is None else f"Brier {error:.2f}"),
         class_="num",
     )

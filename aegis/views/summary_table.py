@@ -37,7 +37,8 @@ def summary_table(summary: Summary) -> Group:
         price.add_column(name, justify="right", no_wrap=True)
     for name, cells in economy.prices(summary):
         price.add_row(name, *cells)
-    spent: list[RenderableType] = [price, Text(), Text(economy.gaps(summary)), Text()] if summary.costs else []
+    lasting = [Text(line) for line in (economy.growth(summary), economy.gaps(summary))]
+    spent: list[RenderableType] = [price, Text(), *lasting, Text()] if summary.costs else []
     shipped = summary.having(Decision.SHIP)
     lines = [Text(f"{len(shipped)} of {len(summary.candidates)} edits shipped in {summary.rounds} rounds", "bold")]
     lines += [Text(f"  {c.id}  {c.title} ({', '.join(c.bucket)})") for c in shipped]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from aegis.record import Decision, DriftAction, Summary
 from aegis.views.folder import RunFolder
-from aegis.views.notation import percent, point_bounds, points, reachable
+from aegis.views.notation import by_chance, percent, point_bounds, points, reachable
 from harnessx.sandbox.base import INSTALL
 
 VERDICTS: Mapping[Decision, str] = {
@@ -49,7 +49,9 @@ CANDIDATES = (
     "beside it. Pairs are both arms on the same task and fresh attempt; those that never differ score zero "
     "and cost no model call. A difference is measured on the pairs that decided; a test ends where the evidence "
     "is ahead, so on average the difference of what shipped is larger than the truth, and the sealed gain is the "
-    "one to quote. Hit rate is the share of predicted flips that came true in the next round. "
+    "one to quote. Hit rate is the share of predicted flips that came true in the next round; tasks that failed are "
+    "named, so some flip by chance, without any change: the share beside it, from how often attempts of one task "
+    "differ. "
     "Undecided is no verdict against an edit: its test ended before the evidence was enough, for the reason "
     "given: pairs or budget ran out, too many pairs could not be run, or the e-value was off course, so far "
     "behind what a shipping edit shows by then that further pairs went elsewhere. Not tested: an earlier "
@@ -200,13 +202,14 @@ def _gate(summary: Summary) -> str:
 def predictions(summary: Summary) -> str:
     """How the manifests' predictions came out, by bucket; '' where none was scored."""
     scores = [
-        f"{bucket} {100 * score.hit_rate:.0f} % and {score.brier:.2f} ({_plural(score.ships, 'edit')})"
+        f"{bucket} {100 * score.hit_rate:.0f} %{by_chance(score.chance)}, and {score.brier:.2f} "
+        f"({_plural(score.ships, 'edit')})"
         for bucket, score in summary.predictions.items()
     ]
     if not scores:
         return ""
     return (
-        f"Predicted flips that came true, and their Brier score, by bucket: {', '.join(scores)}. A manifest does not "
+        f"Predicted flips that came true, and their Brier score, by bucket: {'; '.join(scores)}. A manifest does not "
         "say how sure it is: its predictions are held to be as likely as those of its buckets have been so far, one "
         "half at first. A Brier score of 0 is certain and right, 0.25 is what one half for everything gets."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from views_run import write_run
 from aegis.accounts import cost, gaps
 from aegis.evaluator import EVOLVE, SEALED, Evaluation
 from aegis.history import History, Tried, brier
+from aegis.meta.catalog import Catalog
+from aegis.phrases import prediction
 from aegis.record import (
     Bucket,
     CandidateRecord,
@@ -25,8 +28,12 @@ from aegis.record import (
     RecordInvalid,
     Summary,
 )
+from aegis.stages.digester import Digest
+from aegis.stages.planner import plan
 from aegis.statistics import paired_difference, unpaired_difference
+from aegis.statistics.redraw import chance_of_rise
 from aegis.store import RunStore
+from aegis.views import economy
 from aegis.views.charts import best_for_their_price
 from harnessx.errors import Outcome, StopReason
 from harnessx.runner.jobs import RolloutResult
@@ -49,6 +56,14 @@ def test_without_a_solved_task_or_a_price_there_is_no_number():
     assert (spent.tokens_per_solved, spent.dollars_per_solved, spent.dollars) == (None, None, 0.5)
     spent = cost([rollout("a", True), rollout("b", True, dollars=None)])
     assert (spent.tokens_per_solved, spent.dollars_per_solved, spent.dollars) == (10, None, None)
+
+
+def test_an_attempt_of_the_final_harness_is_priced_beside_one_of_h0(tmp_path):
+    summary = Summary.from_json(json.loads((write_run(tmp_path / "run") / "summary.json").read_text()))
+    spent = {"baseline": cost([rollout("a", True, 10)]), "final": cost([rollout("a", True, 20), rollout("b", True, 5)])}
+    priced = replace(summary, costs={"sealed": spent, "evolve": {"baseline": spent["baseline"]}})
+    assert economy.growth(priced) == "tokens of an attempt, final over baseline: 1.25 on sealed"
+    assert economy.growth(replace(summary, costs={})) == ""
 
 
 passes = st.lists(st.booleans(), min_size=1, max_size=8)
@@ -175,6 +190,49 @@ def test_a_forecast_is_what_the_buckets_record_was_before_and_its_error_is_score
     scores = history.prediction_scores()
     assert (scores[Bucket.PROMPT].ships, scores[Bucket.PROMPT].hit_rate) == (2, 0.75)
     assert history.forecast([Bucket.PROMPT]) == (1 + 2) / (2 + 3)
+
+
+async def test_a_hit_rate_stands_beside_what_chance_alone_would_flip():
+    before = {"a": 0.0, "b": 0.5, "c": 0.5, "d": 1.0, "gone": 0.0}
+    history = History([before], ["h0", "h1"], [ship(1, Bucket.PROMPT, "a", "b", "gone")], attempts=2)
+    history.outcomes.append({"a": 0.5, "b": 0.5, "c": 0.5, "d": 1.0})
+    history.score_predictions()
+    (tried,) = history.tried
+    chance = chance_of_rise(before, 2, ["a", "b"])  # of those that were played again, like the hit rate
+    assert chance is not None
+    assert (tried.record.hit_rate, tried.record.chance) == (0.5, chance)
+    assert history.prediction_scores()[Bucket.PROMPT].chance == chance
+    assert f"50 % came true, {100 * chance:.0f} % would by chance (" in prediction(tried.record)
+    landscape = await plan(Digest(2, ()), history, Catalog())
+    assert f"* hit rates: prompt 0.50 ({chance:.2f} by chance)\n" in landscape.to_markdown()
+
+
+@pytest.mark.parametrize("attempts", [2, 4])
+def test_the_chance_level_is_what_an_unchanged_harness_flips(attempts):
+    """Populations with U-shaped rates, played twice by the same harness; named are the tasks that failed at all."""
+    expected, seen = [], []
+    for seed in range(200):
+        rng = random.Random(seed)
+        truth = [rng.betavariate(0.25, 0.15) for _ in range(103)]
+        before, now = ({str(i): sum(rng.random() < p for _ in range(attempts)) / attempts for i, p in enumerate(truth)}
+                       for _ in range(2))  # fmt: skip
+        named = [task for task, rate in before.items() if rate < 1]
+        expected.append(chance_of_rise(before, attempts, named))
+        seen.append(sum(now[task] > before[task] for task in named) / len(named))
+    assert sum(seen) / 200 > 0.2
+    assert sum(expected) / 200 == pytest.approx(sum(seen) / 200, abs=0.012)
+
+
+@given(st.dictionaries(st.sampled_from("abcdef"), st.sampled_from((0.0, 0.5, 1.0)), min_size=1))
+def test_the_chance_level_is_a_share_and_nothing_rises_above_all_or_where_attempts_end_alike(rates):
+    chance = chance_of_rise(rates, 2, list(rates))
+    assert chance is not None
+    assert 0 <= chance <= 1
+    assert chance_of_rise(rates, 2, [task for task, rate in rates.items() if rate == 1.0]) in (0.0, None)
+    if 0.5 not in rates.values():
+        assert chance == 0.0
+    assert chance_of_rise(rates, 1, list(rates)) is None
+    assert chance_of_rise(rates, 2, ["unknown"]) is None
 
 
 @given(st.floats(0, 1), st.lists(st.booleans(), min_size=1))

@@ -73,6 +73,8 @@ MISTAKES = {
     ("gate.alpha=1e-9",): "with gate.cap=36 nothing can ship at gate.alpha=1e-09 over gate.decisions=4, not even an ",
     ("gate.power=0.5", "gate.effect=0.3"): "benchmark.splits.sealed=6 tasks are too few to show +30 points with power",
     ("gate.power=0.9", "gate.effect=0.03"): "with gate.cap=36 +3 points are confirmed with power 0.",
+    ("gate.max_total_ratio=2",): "allows one edit what gate.max_total_ratio=2 forbids all together",
+    ("gate.prove_ni=0",): "gate.prove_ni=0 must be a number between 0 and 1",
     ("gate.cluster_alpha=1",): "gate.cluster_alpha=1 must be a number from 0 (off) to below 1",
     ("gate.drift_pairs=-1",): "gate.drift_pairs=-1 must be a whole number of at least 0",
     ("gate.drift_check=0",): "gate.drift_check=0 must be a whole number of at least 1",

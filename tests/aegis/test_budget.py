@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
+
 import pytest
 from evolve_drive import candidates, code, edit, evolved, good_code, insert, script, unscreened
 
-from aegis.gate.cost import Tolerance
+from aegis.evaluator import EVOLVE, Evaluator
+from aegis.gate.cost import CostMatched, Matched, Tolerance
+from aegis.gate.screen import screen
 from aegis.record import ArmCosts, CandidateRecord, CostPoint
+from aegis.testbed.population import Population
+from aegis.testbed.runner import SimulatedRunner, edit_of
+from aegis.testbed.simulate import candidate
+from harnessx.harness import HarnessConfig
+from harnessx.trajectory import Step, Trajectory
 
 PASSES = "def test_it(build):\n    assert build\n"
 SAMPLES = """\
@@ -104,6 +114,23 @@ def test_a_bought_gain_ships_where_budget_is_allowed_and_its_record_says_what_it
     assert costs.incumbent.side_calls == 0
 
 
+def test_what_two_edits_add_up_to_is_held_against_h0(tmp_path):
+    """Each is within what one edit may use."""
+    first = good_code()
+    first["edit"].append(insert("Instructions", text="Consider every single word of this. " * 60))
+    second = edit("more", insert("Instructions", text="Consider every single word of that. " * 100))
+    meta = script(tmp_path / "script.yaml", {"propose": [first]}, {"propose": [second]})
+    folder = evolved(tmp_path / "run", meta, "rounds=2", "gate=seesaw", "gate.drift_pairs=0")
+    one, two = (CandidateRecord.from_json(record) for record in candidates(folder).values())
+    assert (one.verdict, two.verdict, two.check) == ("ship", "reject", "budget")
+    assert one.costs is not None
+    assert two.costs is not None
+    alone = [costs.candidate.tokens / costs.incumbent.tokens for costs in (one.costs, two.costs)]
+    assert max(alone) < 3 < alone[0] * alone[1]
+    (wider,) = two.wider
+    assert wider == f"{alone[0] * alone[1]:.2f} times the tokens of H_0 (at most 3)"
+
+
 def point(**values: float) -> CostPoint:
     return CostPoint(**{"attempts": 10, "accuracy": 0.5, "tokens": 1000.0, "model_calls": 10.0, "side_calls": 0.0,
                         "tool_calls": 10.0, "steps": 10.0, **values})  # type: ignore[arg-type]  # fmt: skip
@@ -124,3 +151,26 @@ def point(**values: float) -> CostPoint:
 )
 def test_each_budget_has_its_ratio(used, named):
     assert Tolerance(1.5, 1.5).exceeded(ArmCosts(point(), point(**used))) == named
+
+
+async def test_a_candidate_is_screened_beside_h0_where_that_is_another():
+    population = Population.drawn(random.Random(0))
+    dear = {name: replace(population.inert(name), tokens=1.4) for name in ("one", "two")}
+    runner = SimulatedRunner(population, dear, 0)
+    evaluator, h0 = Evaluator(runner, runner.tasks()), HarnessConfig()
+    trace = Trajectory("evolve-0", steps=[Step(1)])
+    parents = {"one": h0, "two": edit_of(dear["one"]).apply(h0)}
+    for name, parent in parents.items():
+        made = candidate(dear[name], parent, 1, 1, trace)
+        baseline = await evaluator.evaluate(parent, EVOLVE, 2)
+        seen = await screen(evaluator, baseline, [made], 1, h0)
+        tight, loose = [await CostMatched(seen, Matched(Tolerance(1.5, 1.5), most), allow_budget=False)(made)
+                        for most in (1.9, 2.0)]  # fmt: skip
+        assert loose is None
+        if name == "one":
+            assert (tight, seen[made.id].total) == (None, None)
+        else:
+            assert tight is not None
+            assert tight.reason.startswith(
+                "buys its gain with a wider budget: 1.96 times the tokens of H_0 (at most 1.9);"
+            )

@@ -19,7 +19,7 @@ from aegis.gate.confirmation import Confirmation, Draws, Trial
 from aegis.gate.pairs import redrawn, worst_case
 from aegis.manifest import Manifest, Signature
 from aegis.record import Bucket, Decision, Prediction
-from aegis.statistics import PairedTest, Spending, Superiority, Verdict
+from aegis.statistics import ClusterProof, PairedTest, Spending, Superiority, Verdict
 from harnessx.algebra import Edit
 from harnessx.errors import Outage, Outcome, StopReason
 from harnessx.harness import HarnessConfig
@@ -113,6 +113,31 @@ async def test_harm_at_the_pair_that_would_ship_forbids_the_ship():
     while trial.test.verdict is None:
         trial.score(result(False, "0000"), result(True, "1111"), "d")
     assert trial.decision is Decision.REJECT
+
+
+async def test_a_ship_waits_for_the_proof_that_every_cluster_is_spared():
+    asked: tuple[dict[str, float], ...] = ({}, {"prove_ni": 0.1, "cap": 100}, {"prove_ni": 0.1})
+    worlds = [World(CLUSTERS, by_cluster("abc", "")) for _ in asked]
+    trials = [(await confirmed(w, candidate("x"), **a))[0] for w, a in zip(worlds, asked, strict=True)]
+    plain, short, proved = trials
+    assert (plain.decision, proved.decision, short.decision) == (Decision.SHIP, Decision.SHIP, Decision.UNDECIDED)
+    drawn = [job.task.cluster for job in worlds[-1].jobs][: proved.pairs]
+    assert (drawn.count("d"), drawn[-1]) == (44, "d")  # ties alone have to show it there
+    assert plain.pairs < 44
+    assert short.pairs == 100
+    assert short.test.e_value > 1 / short.test.alpha
+    assert short.test.reason.endswith("; not shown to lose less than 10 points: d")
+
+
+async def test_a_pair_that_is_missing_is_no_proof_that_a_cluster_is_spared():
+    trial = Trial(candidate("x"), PairedTest(0.05, cap=9), proof=ClusterProof("d", 0.1))
+    trial.score(result(True, "00001111"), result(None, "00002222"), "d")
+    assert trial.proof is not None
+    trial.proof.update("d", 1)
+    fair = ClusterProof("d", 0.1)
+    for d in (-1, 1):
+        fair.update("d", d)
+    assert trial.proof._processes["d"].e_value == fair._processes["d"].e_value
 
 
 async def test_harmless_candidates_are_hardly_ever_turned_away_as_harmful_to_a_cluster():

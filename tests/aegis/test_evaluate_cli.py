@@ -132,6 +132,7 @@ def test_a_harness_with_code_is_refused_where_it_cannot_run(bundles):
         ("limit=0", "limit=0 must be a whole number of at least 1"),
         ("limit=20000", "household has 10000 tasks in sealed"),
         ("rounds=3", "no setting is called rounds"),
+        ("unseal=maybe", "unseal='maybe'; valid: True, False"),
     ],
 )
 def test_a_mistake_is_one_line(argument, said):

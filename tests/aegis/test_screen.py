@@ -29,7 +29,7 @@ async def screened(attempts: int, finalists: int | None = None):
     ]
     baseline = await evaluator.evaluate(parent, EVOLVE, 2)
     names = {c.id: name for c, name in zip(candidates, made, strict=True)}
-    seen = await screen(evaluator, baseline, candidates, attempts, finalists)
+    seen = await screen(evaluator, baseline, candidates, attempts, finalists=finalists)
     return {names[candidate]: screening for candidate, screening in seen.items()}, len(evaluator.tasks[EVOLVE])
 
 

@@ -18,6 +18,7 @@ from aegis.statistics import (
     Futility,
     Harm,
     LedgerSpent,
+    NonInferiority,
     Spending,
     Superiority,
 )
@@ -56,7 +57,7 @@ def test_an_edit_without_effect_is_given_up_at_half_over_the_least_possible_pric
 
 @given(differences)
 def test_e_values_are_finite_and_never_negative(ds):
-    for process in (Superiority(), Harm(), Futility()):
+    for process in (Superiority(), Harm(), Futility(), NonInferiority(0.1)):
         assert 0 <= fed(process, ds).e_value < math.inf
 
 
@@ -69,7 +70,7 @@ def test_evidence_beyond_the_range_of_floats_stays_a_number():
 @given(differences, st.randoms())
 def test_the_e_value_depends_on_the_draws_and_not_on_their_order(ds, rng):
     shuffled = rng.sample(ds, len(ds))
-    for make in (Superiority, Harm, Futility):
+    for make in (Superiority, Harm, Futility, lambda: NonInferiority(0.1)):
         assert fed(make(), ds).e_value == fed(make(), shuffled).e_value
 
 
@@ -85,6 +86,12 @@ def test_futility_is_fair_where_the_gain_is_exactly_the_effect_of_interest(ds):
     mei = 0.1
     now, up, tie = (fed(Futility(mei), [*ds, *more]).log_e_value for more in ([], [1], [0]))
     assert mei * math.exp(up - now) + (1 - mei) * math.exp(tie - now) == pytest.approx(1)
+
+
+@given(differences, st.floats(0.01, 0.5))
+def test_non_inferiority_is_fair_where_the_loss_is_exactly_the_margin(ds, margin):
+    now, down, tie = (fed(NonInferiority(margin), [*ds, *more]).log_e_value for more in ([], [-1], [0]))
+    assert margin * math.exp(down - now) + (1 - margin) * math.exp(tie - now) == pytest.approx(1)
 
 
 def test_a_complete_pass_is_a_fair_bet_whatever_the_tasks():

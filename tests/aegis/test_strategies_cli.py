@@ -94,9 +94,9 @@ def test_the_routed_pool_is_what_is_deployed_measured_and_reported_as_final(fork
     assert isinstance(pool, RoutedPool)
     summary = Summary.from_json(json.loads((forked / "summary.json").read_text()))
     assert summary.digests.final == pool.digest == trail(forked)[-1]["final"]
-    done = run(
-        "split=sealed", "limit=6", f"harness={forked}/best", "json=true", "runner.lanes=1", module="aegis.evaluate"
-    )
+    assert trail(forked)[-1]["benchmark"] == summary.digests.benchmark
+    asked = ("split=sealed", "limit=6", f"harness={forked}/best", "json=true", "runner.lanes=1")
+    done = run(*asked, f"runs={forked.parent}", module="aegis.evaluate")
     assert done.returncode == 0, done.stderr
     (score,) = json.loads(done.stdout)["scores"].values()
     sealed = summary.splits["sealed"].final
@@ -122,7 +122,9 @@ def test_a_pool_is_no_harness_to_start_from_but_its_variants_are(forked, tmp_pat
     done = run(*SMALL, "meta.path=x", f"harness={forked}/best", f"run.dir={tmp_path / 'run'}")
     assert done.returncode == 2
     assert f"{forked}/best/variants/V1" in done.stderr
-    done = run(f"harness={forked}/best/variants/V2", "limit=1", "runner.lanes=1", module="aegis.evaluate")
+    done = run(
+        f"harness={forked}/best/variants/V2", "split=validation", "limit=1", "runner.lanes=1", module="aegis.evaluate"
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -65,6 +65,7 @@ def test_the_final_table_shows_every_split_with_its_interval_and_the_cost(tmp_pa
     assert "4 of 21 edits shipped in 8 rounds" in shown
     assert "cost unknown" in shown
     assert "gate 32 s" in shown
+    assert "tokens of an attempt, final over baseline: 1.00 on evolve, 1.00 on validation," in shown
 
 
 def files(path: Path) -> set[Path]:

@@ -83,6 +83,12 @@ def test_isolation_and_guarantee_stand_in_the_head(run):
     assert "20.0 points more of the 40 sealed tasks" in head
 
 
+def test_a_hit_rate_stands_beside_its_chance_level(run):
+    text = Page(render(run)).text
+    assert "prompt 60 %, 21 % would by chance, and 0.24 (2 edits)" in text
+    assert "21 % by chance" in text
+
+
 @pytest.mark.parametrize(
     ("isolation", "said"),
     [("none", "NO WALL stood between"), ("inprocess", "edits of source code were refused (install bubblewrap")],

@@ -182,6 +182,7 @@ def confirm(rng: random.Random, id: str, bucket: Bucket, title: str, parent: str
         difference=interval(mean + rng.uniform(-0.02, 0.02), 0.05, pairs, -1.0),
         calls=ArmCalls(Calls(4 * pairs, 6 * pairs), Calls(pairs, 9 * pairs)),
         hit_rate=rng.choice((0.5, 0.67, 1.0)) if ship else None,
+        chance=0.21 if ship else None,
     )
 
 
@@ -248,5 +249,5 @@ def summarize(
             for split in ("evolve", "sealed", "validation")
         },
         gaps={name: interval(0.03, 0.1, lowest=-1.0) for name in ("baseline", "final", "peak", "gain")},
-        predictions={"prompt": PredictionScore(2, 0.6, 0.24)},
+        predictions={"prompt": PredictionScore(2, 0.6, 0.24, 0.21)},
     )
