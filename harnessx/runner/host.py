@@ -41,11 +41,13 @@ _FILE = boundary(Source.SANDBOX, "the trajectory file")
 
 @dataclass(frozen=True, slots=True)
 class Recorder:
-    """Where the record goes while it grows. ``keep`` also holds steps in memory for the verifier."""
+    """Where the record goes while it grows. ``keep`` also holds steps in memory for the verifier; ``seen`` is told
+    of each event as it happens."""
 
     write: Callable[[bytes], object] | None = None
     keep: bool = True
     contents: bool = True
+    seen: Callable[[Exchange | ToolExchange | FetchExchange], None] | None = None
 
 
 class Host:
@@ -144,7 +146,7 @@ class Host:
         if refused is None:
             refused = self._refused(call.name)
         if refused:
-            self._step.calls.append(ToolExchange(call, refused, is_error=True))
+            self._called(ToolExchange(call, refused, is_error=True))
             return ToolResult(refused, is_error=True)
         try:
             with _WORLD:
@@ -161,7 +163,7 @@ class Host:
             self.failure = self.failure or error
             raise
         self.done = self.done or result.done
-        self._step.calls.append(ToolExchange(call, result.content, result.is_error))
+        self._called(ToolExchange(call, result.content, result.is_error))
         return result
 
     async def fetch(self, request: Fetch) -> Fetched:
@@ -180,6 +182,8 @@ class Host:
         def note(done: FetchExchange) -> None:
             self._mark(f"{request.method}{request.url}{zlib.crc32(request.body)}")
             self._step.fetches.append(done)
+            if self._recorder.seen is not None:
+                self._recorder.seen(done)
 
         try:
             with _NETWORK:
@@ -222,6 +226,11 @@ class Host:
         """The last line of the trajectory file."""
         if self._recorder.write is not None:
             self._recorder.write(encode(self.record.ending()))
+
+    def _called(self, done: ToolExchange) -> None:
+        self._step.calls.append(done)
+        if self._recorder.seen is not None:
+            self._recorder.seen(done)
 
     def _spend(self, role: str, usage: Usage, replayed: bool = False) -> None:
         """Count what a call took; what was not replayed is paid for."""
@@ -331,7 +340,10 @@ class Host:
             if message.role == "user" or message.role == "system":
                 sent = tuple(map(self._recorded, sent))
                 break
-        self._step.exchanges.append(Exchange(path, kept, sent, response, key, replayed, system))
+        exchange = Exchange(path, kept, sent, response, key, replayed, system)
+        self._step.exchanges.append(exchange)
+        if self._recorder.seen is not None:
+            self._recorder.seen(exchange)
 
     def _recorded(self, message: Message) -> Message:
         """A message as it is written down: what the harness itself says has not passed this side before."""
