@@ -48,6 +48,8 @@ class Provider:
         self._down: ProviderDown | None = None
         self._probe_at = 0.0
         self._probing = asyncio.Lock()
+        self._probed = Usage()
+        """What probes cost that nobody has been told of."""
 
     async def complete(self, request: ModelRequest, context: CallContext) -> ModelResponse:
         """`ask`, and what the answer says."""
@@ -70,17 +72,36 @@ class Provider:
                 try:
                     answer = await self._try(request, context)
                 except ModelFailure as failure:
-                    tries, lost = tries + 1, lost + failure.usage if failure.usage else lost
-                    failure.usage = lost if lost.total_tokens else None
+                    tries, lost = tries + 1, lost + (failure.usage or Usage())
                     wait = self._patience.wait(failure, tries, context)
                     late = time.monotonic() + wait - began > self._patience.patience_s
                     if late or not failure.transient:
-                        await self._check(failure, began)
+                        await self._gone(failure, lost, began)
+                        failure.usage = self._billed(lost)
                         raise
                     await asyncio.sleep(wait)
                 else:
                     context.watch.charge(time.monotonic() - asked)
-                    return replace(answer, usage=answer.usage + lost) if lost.total_tokens else answer
+                    more = self._billed(lost)
+                    return answer if more is None else replace(answer, usage=answer.usage + more)
+
+    async def _gone(self, failure: ModelFailure, lost: Usage, began: float) -> None:
+        """`_check`; who is told that the provider is down is told as well what that cost.
+
+        Raises:
+            ProviderDown: it is.
+        """
+        try:
+            await self._check(failure, began)
+        except ProviderDown as down:
+            told = ProviderDown(down.reason)
+            told.usage = self._billed(lost)
+            raise told from failure
+
+    def _billed(self, lost: Usage) -> Usage | None:
+        """What tries that failed cost, and probes since somebody was last told; None: nothing."""
+        more, self._probed = lost + self._probed, Usage()
+        return more if more.total_tokens else None
 
     async def _try(self, request: ModelRequest, context: CallContext) -> ModelResponse:
         """One try."""
@@ -124,7 +145,7 @@ class Provider:
         tries = 0
         while True:
             try:
-                await self._try(_PROBE, _PROBING)
+                self._probed += (await self._try(_PROBE, _PROBING)).usage
             except LimitReached:
                 return None
             except ModelFailure as again:

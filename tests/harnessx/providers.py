@@ -79,11 +79,17 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         server = self.server
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if self.path.endswith("/api/show"):  # what LiteLLM asks Ollama beside every call, about the model
+            self._send(404, {"error": "no such model"})
+            return
         with server.guard:
             server.seen.append(body)
             server.paths.append(self.path)
             status, said = server.script.pop(0) if server.script else (200, server.loop)
             data = self._answer(body, said) if status == 200 else {"error": {"message": said, "type": "x"}}
+        self._send(status, data)
+
+    def _send(self, status: int, data: dict[str, Any]) -> None:
         text = json.dumps(data).encode()
         self.send_response(status)
         self.send_header("content-type", "application/json")

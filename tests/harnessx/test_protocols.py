@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from loop_drive import Accept, World
 from providers import Endpoint, endpoint
@@ -142,6 +142,7 @@ def test_keys_follow_what_is_told_and_nothing_else():
     assert ChatFormat("openai/a", in_text=True).key(plain) != form.key(plain) != ChatFormat("openai/b").key(plain)
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=5), max_size=6), st.integers(0, 6))
 def test_keys_are_those_of_a_conversation_made_at_once(texts: list[str], cut: int):
     form = ChatFormat("openai/a")
@@ -158,6 +159,7 @@ ARGUMENTS = st.dictionaries(st.text(max_size=4), st.text(max_size=6) | st.intege
 NAMES = st.text("abc_", min_size=1, max_size=5)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(NAMES, ARGUMENTS), min_size=1, max_size=3), st.sampled_from(["", "Well."]))
 def test_what_is_written_as_text_reads_as_the_same_calls(calls, said):
     wanted = tuple(ToolCall("", name, arguments) for name, arguments in calls if "</call>" not in str(arguments))
