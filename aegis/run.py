@@ -97,7 +97,7 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
         summary = summarize(settings, pool, journal, evaluator, watch, baseline, result, final)
         _write_config(store, settings)
         if pool.served:
-            rows = [identity.to_json() for identity in pool.served]
+            rows = sorted((identity.to_json() for identity in pool.served), key=json.dumps)
             store.write_text("data/models.json", json.dumps(rows, indent=1) + "\n")
         store.write_text("summary.json", json.dumps(summary.to_json(), indent=1, sort_keys=True) + "\n")
         journal.close_index()
