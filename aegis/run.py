@@ -70,6 +70,7 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
         if not done.sealed:
             _write_config(store, settings)
         pool.attach(store)
+        pool.say = watch.note
         purse = Purse(settings.budget.caps, store.paid(), store.put_paid)
         pool.charge(purse)
         async with pool:
@@ -95,6 +96,9 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
         watch.enter("report")
         summary = summarize(settings, pool, journal, evaluator, watch, baseline, result, final)
         _write_config(store, settings)
+        if pool.served:
+            rows = sorted((identity.to_json() for identity in pool.served), key=json.dumps)
+            store.write_text("data/models.json", json.dumps(rows, indent=1) + "\n")
         store.write_text("summary.json", json.dumps(summary.to_json(), indent=1, sort_keys=True) + "\n")
         journal.close_index()
         if SEALED not in summary.unscored and (counted := said(folder, pool.benchmark.digest)):

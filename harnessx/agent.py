@@ -8,7 +8,8 @@ from typing import BinaryIO
 from harnessx.errors import HarnessInvalid
 from harnessx.harness import HarnessConfig
 from harnessx.model_config import ModelConfig, Models
-from harnessx.runner.host import Recorder, Tape
+from harnessx.models.base import Tape
+from harnessx.runner.host import Recorder
 from harnessx.runner.rollout import Rollout, run_rollout
 from harnessx.tasks import Environment, Task, Verifier
 from harnessx.trajectory import Trajectory

@@ -29,6 +29,10 @@ what to do. Command-line entry points print it and exit with code 2.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harnessx.messages import Usage
 
 
 class Outcome(StrEnum):
@@ -170,11 +174,18 @@ class RemoteFailure(Failure):
 
 
 class ModelFailure(RemoteFailure):
-    """The provider failed."""
+    """The provider failed. ``usage`` is what that cost all the same, None for nothing that is known."""
 
     def __init__(
-        self, message: str, *, transient: bool = True, status: int | None = None, retry_after: float | None = None
+        self,
+        message: str,
+        *,
+        transient: bool = True,
+        status: int | None = None,
+        retry_after: float | None = None,
+        usage: Usage | None = None,
     ) -> None:
+        self.usage = usage
         super().__init__(Source.MODEL, message, transient, status, retry_after)
 
 

@@ -12,7 +12,7 @@ import json
 import json.encoder
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, overload
+from typing import Any, Literal, Protocol, TypeAlias, overload
 
 from harnessx.canonical import canonical_json
 from harnessx.permissions import Effect
@@ -114,6 +114,21 @@ class Message:
         )
 
 
+class Spelling(Protocol):
+    """How a message is told to somebody: equal ``name``, equal texts."""
+
+    @property
+    def name(self) -> str: ...
+
+    def spelled(self, message: Message) -> str:
+        """All of ``message`` that is told, as one text."""
+        ...
+
+
+_Chains: TypeAlias = dict[str, list[bytes]]
+"""The hashes of a log's prefixes, by the name of the spelling."""
+
+
 class Conversation(Sequence[Message]):
     """An immutable sequence of messages that shares its storage with the ones it grew from.
 
@@ -122,40 +137,41 @@ class Conversation(Sequence[Message]):
     for one request only, without touching the log.
     """
 
-    __slots__ = ("_chain", "_log", "_size", "_tail")
+    __slots__ = ("_chains", "_log", "_size", "_tail")
 
     def __init__(self, messages: Iterable[Message] = ()) -> None:
         self._log: list[Message] = list(messages)
-        self._chain: list[bytes] = []
+        self._chains: _Chains = {}
         self._size = len(self._log)
         self._tail: tuple[Message, ...] = ()
 
     @classmethod
-    def _view(cls, log: list[Message], chain: list[bytes], size: int, tail: tuple[Message, ...] = ()) -> Conversation:
+    def _view(cls, log: list[Message], chains: _Chains, size: int, tail: tuple[Message, ...] = ()) -> Conversation:
         view = cls.__new__(cls)
-        view._log, view._chain, view._size, view._tail = log, chain, size, tail
+        view._log, view._chains, view._size, view._tail = log, chains, size, tail
         return view
 
     def append(self, *messages: Message) -> Conversation:
         """A conversation with ``messages`` at the end. O(len(messages)) on the newest view."""
-        log, chain = self._log, self._chain
+        log, chains = self._log, self._chains
         if self._size != len(log) or self._tail:
-            log, chain = [*log[: self._size], *self._tail], chain[: self._size]
+            log = [*log[: self._size], *self._tail]
+            chains = {name: chain[: self._size] for name, chain in chains.items()}
         log += messages
-        return self._view(log, chain, len(log))
+        return self._view(log, chains, len(log))
 
     def prefix(self, size: int) -> Conversation:
         """The first ``size`` messages of the log, sharing storage. O(1)."""
-        return self._view(self._log, self._chain, min(size, self._size))
+        return self._view(self._log, self._chains, min(size, self._size))
 
     def with_tail(self, *tail: Message) -> Conversation:
         """The log followed by ``tail``, for one request: the log itself does not grow. O(1)."""
-        return self._view(self._log, self._chain, self._size, tail)
+        return self._view(self._log, self._chains, self._size, tail)
 
     @property
     def log(self) -> Conversation:
         """This conversation without its tail."""
-        return self._view(self._log, self._chain, self._size) if self._tail else self
+        return self._view(self._log, self._chains, self._size) if self._tail else self
 
     @property
     def tail(self) -> tuple[Message, ...]:
@@ -177,14 +193,18 @@ class Conversation(Sequence[Message]):
                 return index
         return limit
 
-    def digest(self) -> bytes:
-        """The chained hash of all messages, h_i = H(h_{i-1} || m_i); 16 bytes, empty: zeros."""
-        chain = self._chain
+    def digest(self, spelling: Spelling | None = None) -> bytes:
+        """The chained hash of all messages, h_i = H(h_{i-1} || m_i); 16 bytes, empty: zeros.
+
+        ``spelling`` is how somebody else is told them: then it is the hash of that.
+        """
+        name, spelled = ("", _plainly) if spelling is None else (spelling.name, spelling.spelled)
+        chain = self._chains.setdefault(name, [])
         for index in range(len(chain), self._size):
-            chain.append(_link(chain[-1] if chain else bytes(16), self._log[index]))
+            chain.append(_link(chain[-1] if chain else bytes(16), spelled(self._log[index])))
         link = chain[self._size - 1] if self._size else bytes(16)
         for message in self._tail:
-            link = _link(link, message)
+            link = _link(link, spelled(message))
         return link
 
     def __len__(self) -> int:
@@ -231,9 +251,12 @@ class Conversation(Sequence[Message]):
         return f"Conversation({len(self)} messages)"
 
 
-def _link(previous: bytes, message: Message) -> bytes:
-    body = canonical_json(message.to_json()).encode()
-    return hashlib.blake2b(previous + body, digest_size=16).digest()
+def _plainly(message: Message) -> str:
+    return canonical_json(message.to_json())
+
+
+def _link(previous: bytes, text: str) -> bytes:
+    return hashlib.blake2b(previous + text.encode(), digest_size=16).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +300,10 @@ class Usage:
             self.cached_tokens + other.cached_tokens,
             theirs if mine is None else mine if theirs is None else mine + theirs,
         )
+
+    def to_json(self) -> list[int | float | None]:
+        """The figures, in order."""
+        return [self.prompt_tokens, self.completion_tokens, self.cached_tokens, self.cost_usd]
 
 
 class Meter:
@@ -340,6 +367,9 @@ class ModelResponse:
     logprobs: tuple[float, ...] | None = None
     fingerprint: str = ""
     """What the provider says of the system behind ``model``, where it does."""
+    raw: Mapping[str, Any] | None = None
+    """All that the provider said, where it is still to be read: then the fields above but usage, model and
+    fingerprint are empty."""
 
     @property
     def provider(self) -> str:
@@ -352,10 +382,9 @@ class ModelResponse:
 
     def to_json(self) -> dict[str, Any]:
         """The complete response as a JSON object; absent fields are left out."""
-        usage = self.usage
         out: dict[str, Any] = {
             "content": self.content,
-            "usage": [usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.cost_usd],
+            "usage": self.usage.to_json(),
             "model": self.model,
             "finish_reason": self.finish_reason,
         }
@@ -369,6 +398,8 @@ class ModelResponse:
             out["logprobs"] = list(self.logprobs)
         if self.fingerprint:
             out["fingerprint"] = self.fingerprint
+        if self.raw is not None:
+            out["raw"] = self.raw
         return out
 
     @classmethod
@@ -385,4 +416,5 @@ class ModelResponse:
             None if ids is None else tuple(ids),
             None if logprobs is None else tuple(logprobs),
             data.get("fingerprint", ""),
+            data.get("raw"),
         )

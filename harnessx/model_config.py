@@ -7,15 +7,17 @@ A model reference is a LiteLLM string (``openai/gpt-5.4``), a mapping ``{_target
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from harnessx.canonical import digest_of
 from harnessx.errors import ModelFailure, UserError
 from harnessx.messages import ModelRequest, ModelResponse, Usage
-from harnessx.models.base import CallContext, Model
+from harnessx.models.base import Adapting, CallContext, Model
+from harnessx.models.identity import Identity, Register
 from harnessx.models.patience import Patience
 from harnessx.models.provider import Provider
 from harnessx.spec import spec_of
@@ -142,23 +144,32 @@ class Teller(Protocol):
 class Models:
     """The live models of a `ModelConfig`: routes a request to its role and falls back on failure.
 
+    An answer is kept by the caller under the key of the model that gave it, and read after that: so what a fallback
+    answered never passes for an answer of the model it stood in for.
+
     Args:
         patience: with models behind a network, each of which takes at most ``ceiling`` calls at once.
         teller: asked before each call, told after it; a call is that of a role, whichever of its models answers.
+        report: told who answered, each time it is somebody that this process has not heard of.
     """
 
     def __init__(
-        self, config: ModelConfig, patience: Patience | None = None, ceiling: int = 64, teller: Teller | None = None
+        self,
+        config: ModelConfig,
+        patience: Patience | None = None,
+        ceiling: int = 64,
+        teller: Teller | None = None,
+        report: Callable[[Identity], None] | None = None,
     ) -> None:
         self._teller = teller
-        built: dict[str, Model] = {}
+        self._report = report or Register().note
+        self._known: set[Identity] = set()
+        built: dict[str, _Link] = {}
 
-        def get(ref: ModelRef) -> Model:
+        def get(ref: ModelRef) -> _Link:
             key = digest_of(_written(ref)) if isinstance(ref, str | Mapping) else str(id(ref))
             if key not in built:
-                model = build_model(ref)
-                remote = getattr(model, "remote", False)
-                built[key] = Provider(model, patience, ceiling) if remote else model
+                built[key] = _Link.of(build_model(ref), patience, ceiling)
             return built[key]
 
         self.roles = tuple(config.roles)
@@ -166,52 +177,109 @@ class Models:
         self._chains = {
             role: (get(ref), *(get(r) for r in config.fallback.get(role, ()))) for role, ref in config.roles.items()
         }
-        self._digests = {role: ",".join(m.digest for m in chain) for role, chain in self._chains.items()}
 
-    def digest(self, role: str) -> str:
-        """Identity of the chain that serves ``role``."""
-        return self._digests[role]
+    def sampled(self, request: ModelRequest) -> ModelRequest:
+        """The request with the parameters that all requests have, where it brings none."""
+        if self._sampling is None or request.sampling is not None:
+            return request
+        return dataclasses.replace(request, sampling=self._sampling)
+
+    def questions(self, request: ModelRequest) -> tuple[str, ...]:
+        """What each model of the chain would be asked: ``<hash of the question>:<model>``, the first choice first."""
+        return tuple(f"{link.key(request)}:{link.digest}" for link in self._chains[request.role])
 
     async def complete(self, request: ModelRequest, context: CallContext) -> ModelResponse:
-        """Answer by the role's model, else by its fallbacks; a fallback's answer is tagged.
+        """`ask` and `read` in one."""
+        request = self.sampled(request)
+        place, answer = await self.ask(request, context)
+        return self.read(request, place, answer)
+
+    async def ask(self, request: ModelRequest, context: CallContext) -> tuple[int, ModelResponse]:
+        """Answer by the role's model, else by its fallbacks: the place in the chain, and the answer as it came.
 
         Raises:
-            ModelFailure: every model of the chain failed; the last failure.
+            ModelFailure: every model of the chain failed; the last failure, with what all of them cost.
             Halt: so will every later call.
         """
         if self._teller is None:
             return await self._answer(request, context)
-        return await self._paid(self._teller, request, context)
-
-    async def _paid(self, teller: Teller, request: ModelRequest, context: CallContext) -> ModelResponse:
         usage: Usage | None = None
         with context.watch.stopped():
-            ticket = await teller.reserve(account_of(request.role))
+            ticket = await self._teller.reserve(account_of(request.role))
         try:
-            answer = await self._answer(request, context)
+            place, answer = await self._answer(request, context)
             usage = answer.usage
+        except ModelFailure as failure:
+            usage = failure.usage
+            raise
         finally:
-            teller.settle(ticket, usage)
+            self._teller.settle(ticket, usage)
+        return place, answer
+
+    def read(self, request: ModelRequest, place: int, answer: ModelResponse) -> ModelResponse:
+        """What an answer says that was asked for now or is kept; a fallback's is tagged."""
+        link = self._chains[request.role][place]
+        if link.adapting is not None and answer.raw is not None:
+            answer = link.adapting.read(request, answer)
+        if place:
+            answer = dataclasses.replace(answer, extra={**(answer.extra or {}), "fallback": link.model.name})
         return answer
 
-    async def _answer(self, request: ModelRequest, context: CallContext) -> ModelResponse:
-        if self._sampling is not None and request.sampling is None:
-            request = dataclasses.replace(request, sampling=self._sampling)
-        first, *others = self._chains[request.role]
-        if not others:
-            return await first.complete(request, context)
-        try:
-            return await first.complete(request, context)
-        except ModelFailure as failure:
-            last = failure
-        for model in others:
+    async def _answer(self, request: ModelRequest, context: CallContext) -> tuple[int, ModelResponse]:
+        lost: list[ModelFailure] = []
+        for place, link in enumerate(self._chains[request.role]):
             try:
-                answer = await model.complete(request, context)
+                answer = await link.ask(request, context)
             except ModelFailure as failure:
-                last = failure
+                lost.append(failure)
                 continue
-            return dataclasses.replace(answer, extra={**(answer.extra or {}), "fallback": model.name})
+            if link.remote:
+                self._note(link, answer)
+            return place, _with(answer, lost) if lost else answer
+        last = lost[-1]
+        spent = [failure.usage for failure in lost if failure.usage is not None]
+        last.usage = sum(spent, Usage()) if spent else None
         raise last
+
+    def _note(self, link: _Link, answer: ModelResponse) -> None:
+        identity = Identity.of(link.model.name, answer, link.prices)
+        if identity not in self._known:
+            self._known.add(identity)
+            self._report(identity)
+
+
+def _with(answer: ModelResponse, lost: Sequence[ModelFailure]) -> ModelResponse:
+    """The answer with what it cost to be refused before."""
+    usage = sum((failure.usage for failure in lost if failure.usage is not None), answer.usage)
+    return dataclasses.replace(answer, usage=usage)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Link:
+    """One model of a chain, and how it is asked."""
+
+    model: Model
+    digest: str
+    ask: Callable[[ModelRequest, CallContext], Awaitable[ModelResponse]]
+    adapting: Adapting | None
+    remote: bool
+
+    @classmethod
+    def of(cls, model: Model, patience: Patience | None, ceiling: int) -> _Link:
+        adapting = model if isinstance(model, Adapting) else None
+        remote = bool(getattr(model, "remote", False))
+        ask = model.ask if isinstance(model, Adapting) else model.complete
+        if remote:
+            ask = Provider(model, patience, ceiling).ask
+        return cls(model, model.digest, ask, adapting, remote)
+
+    def key(self, request: ModelRequest) -> str:
+        return request.digest() if self.adapting is None else self.adapting.key(request)
+
+    @functools.cached_property
+    def prices(self) -> Mapping[str, float] | None:
+        found: Mapping[str, float] | None = getattr(self.model, "price_list", None)
+        return found
 
 
 def build_model(ref: ModelRef) -> Model:

@@ -125,11 +125,11 @@ class Redactor:
             return answer
         content = self(answer.content)
         calls = answer.tool_calls and tuple(map(self._call, answer.tool_calls))
-        extra = answer.extra and self.value(answer.extra)
-        same = content is answer.content and extra is answer.extra
+        extra, raw = answer.extra and self.value(answer.extra), answer.raw and self.value(answer.raw)
+        same = content is answer.content and extra is answer.extra and raw is answer.raw
         if same and all(new is old for new, old in zip(calls, answer.tool_calls, strict=True)):
             return answer
-        return replace(answer, content=content, tool_calls=calls, extra=extra, token_ids=None, logprobs=None)
+        return replace(answer, content=content, tool_calls=calls, extra=extra, raw=raw, token_ids=None, logprobs=None)
 
     def error(self, error: BaseException) -> None:
         """Take secrets out of what an error says."""
@@ -137,7 +137,7 @@ class Redactor:
 
     def _plain(self, answer: ModelResponse) -> bool:
         """Whether all its texts, read as one, hold no secret; False where there are others than those at hand."""
-        if answer.extra:
+        if answer.extra or answer.raw:
             return False
         texts = [answer.content]
         for call in answer.tool_calls:

@@ -207,6 +207,8 @@ class Trajectory:
     reward: float = 0.0
     error: str = ""
     usage: Usage = field(default_factory=Usage)
+    roles: dict[str, Usage] = field(default_factory=dict)
+    """Of ``usage``, what each model role took."""
     model_calls: int = 0
     replayed_calls: int = 0
     wall_s: float = 0.0
@@ -249,14 +251,14 @@ class Trajectory:
 
     def ending(self) -> dict[str, Any]:
         """The last line of the file."""
-        usage = self.usage
         return {
             "outcome": self.outcome.value,
             "stop_reason": self.stop_reason.value,
             "answer": self.answer,
             "reward": self.reward,
             "error": self.error,
-            "usage": [usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.cost_usd],
+            "usage": self.usage.to_json(),
+            "roles": {role: usage.to_json() for role, usage in self.roles.items()},
             "model_calls": self.model_calls,
             "replayed_calls": self.replayed_calls,
             "claims": dict(self.claims),
@@ -303,6 +305,7 @@ class Trajectory:
         self.outcome, self.stop_reason = Outcome(row["outcome"]), StopReason(row["stop_reason"])
         self.answer, self.reward, self.error = row["answer"], row["reward"], row["error"]
         self.usage = Usage(*row["usage"])
+        self.roles = {role: Usage(*used) for role, used in row.get("roles", {}).items()}
         self.model_calls, self.replayed_calls = row["model_calls"], row["replayed_calls"]
         self.claims = row["claims"]
 

@@ -28,7 +28,7 @@ FLOORS = (
     "processor contracts redaction spec",
     "harness processors model_config slots",
     "algebra loop pipeline",
-    "runner bundles agent",
+    "runner bundles agent run trace",
 )
 """Of ``harnessx``, bottom up. A module imports from its own floor and from those below."""
 ELEVATORS = {("harnessx.model_config", "harnessx.agent"), ("harnessx.harness", "harnessx.algebra")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from harnessx.messages import ModelRequest, ModelResponse
 
@@ -71,4 +71,40 @@ class Model(Protocol):
         Raises:
             ModelFailure: the provider failed; ``transient`` says whether a retry makes sense.
         """
+        ...
+
+
+@runtime_checkable
+class Adapting(Protocol):
+    """A model whose provider is told something else than the request, and answers in words of its own.
+
+    Its answers are kept as they came and read afterwards, so that a better reader needs no second answer.
+    """
+
+    def key(self, request: ModelRequest) -> str:
+        """Hash of what the provider is told of ``request``: equal keys, equal questions."""
+        ...
+
+    async def ask(self, request: ModelRequest, context: CallContext) -> ModelResponse:
+        """Ask once; the answer as it came, in ``raw``, with usage, served model and fingerprint.
+
+        Raises:
+            ModelFailure: as `Model.complete`.
+        """
+        ...
+
+    def read(self, request: ModelRequest, answer: ModelResponse) -> ModelResponse:
+        """What an answer that came from `ask`, now or long ago, says. Never asks anybody."""
+        ...
+
+
+class Tape(Protocol):
+    """The response cache of one (split, benchmark, task, attempt)."""
+
+    def get(self, key: str) -> tuple[ModelResponse, str] | None:
+        """The cached response and the rollout that first asked, or None."""
+        ...
+
+    def put(self, key: str, origin: str, response: ModelResponse) -> None:
+        """Keep a response; the first one of a key stays."""
         ...

@@ -6,6 +6,8 @@ LiteLLM takes seconds to import, so it is imported with the first request.
 from __future__ import annotations
 
 import asyncio
+import functools
+import hashlib
 import json
 import os
 import re
@@ -16,13 +18,17 @@ from typing import Any, ClassVar
 
 from harnessx.canonical import digest_of
 from harnessx.errors import LimitReached, ModelFailure, StopReason
-from harnessx.messages import Message, ModelRequest, ModelResponse, Part, ToolCall, Usage
+from harnessx.messages import ModelRequest, ModelResponse, ToolCall, Usage
+from harnessx.models import text_tools
 from harnessx.models.base import CallContext
+from harnessx.models.chat import REPLAYED, ChatFormat
+from harnessx.models.prices import Prices, knows_tools
 
 _LASTING = (400, 401, 403, 404, 405, 413, 422)
 """HTTP statuses that the same request meets again."""
-_REPLAYED = ("reasoning_content", "thinking_blocks", "provider_specific_fields")
-"""Fields of an answer that a provider wants back with the history."""
+TOOLS = ("auto", "native", "text")
+_NO_KEY = "none"
+"""What an endpoint of one's own is told that wants some key and no particular one."""
 
 
 @dataclass
@@ -30,10 +36,13 @@ class LiteLLM:
     """A provider's model by its LiteLLM name, e.g. ``openai/gpt-5.4`` or ``hosted_vllm/Qwen/Qwen3.5-9B``.
 
     Args:
-        api_base: address of the endpoint, where it is not the provider's own.
+        api_base: address of the endpoint, where it is not the provider's own: vLLM, Ollama, llama.cpp, …
         params: further parameters of every request (``timeout``, ``reasoning_effort``, …).
+        tools: how tools are offered: ``native``, as ``text`` (`harnessx.models.text_tools`) to models that know none,
+            or ``auto``: as text where LiteLLM's table says that the model knows none.
+        seeded: whether each request carries a seed of its own, where the provider takes one.
 
-    Keys are read from the provider's environment variable. Raises (from ``complete``):
+    Keys are read from the provider's environment variable. Raises (from ``ask`` and ``complete``):
         ModelFailure: the provider failed.
         LimitReached: the request is longer than the model's context window.
     """
@@ -41,7 +50,15 @@ class LiteLLM:
     model: str
     api_base: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
+    tools: str = "auto"
+    seeded: bool = True
     remote: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.tools not in TOOLS:
+            raise ValueError(f"tools={self.tools!r}; valid: {', '.join(TOOLS)}")
+        if self.params.get("stream"):
+            raise ValueError("params.stream: nobody waits for half an answer here; leave it out")
 
     @property
     def name(self) -> str:
@@ -51,47 +68,121 @@ class LiteLLM:
     @property
     def digest(self) -> str:
         """Hash of name, endpoint and parameters."""
-        return digest_of([self.model, self.api_base, dict(self.params)])
+        return digest_of([self.model, self.api_base, dict(self.params), self.tools, self.seeded])
 
     @property
     def price(self) -> tuple[float, float] | None:
         """Dollars of a prompt token and of a completion token, None where LiteLLM's table has none."""
-        litellm = _litellm()
-        try:
-            costs = litellm.cost_per_token(model=self.model, prompt_tokens=1, completion_tokens=1)
-        except Exception:  # noqa: BLE001  (LiteLLM raises plain Exception for a model without a price)
-            return None
-        return float(costs[0]), float(costs[1])
+        return self._prices.rates
+
+    @property
+    def price_list(self) -> Mapping[str, float] | None:
+        """All that the table says of its prices, None where it has none."""
+        return self._prices.row
+
+    @functools.cached_property
+    def _prices(self) -> Prices:
+        return Prices(_litellm(), self.model)
+
+    @functools.cached_property
+    def _form(self) -> ChatFormat:
+        in_text = self.tools == "text" or (self.tools == "auto" and not knows_tools(_litellm(), self.model))
+        return ChatFormat(self.model, in_text, marked="claude" in self.model.lower())
+
+    @functools.cached_property
+    def _takes_seeds(self) -> bool:
+        return self.seeded and "seed" in (_litellm().get_supported_openai_params(self.model) or ())
+
+    def key(self, request: ModelRequest) -> str:
+        """Hash of what the provider is told."""
+        return self._form.key(request)
 
     async def complete(self, request: ModelRequest, context: CallContext) -> ModelResponse:
+        """Ask, and read the answer."""
+        return self.read(request, await self.ask(request, context))
+
+    async def ask(self, request: ModelRequest, context: CallContext) -> ModelResponse:
         """Ask the provider once: retries and caching are the caller's."""
         litellm = _litellm()
         litellm.aclient_session = _session()
         import openai  # LiteLLM raises OpenAI's errors, whoever the provider is
 
-        arguments: dict[str, Any] = {"model": self.model, "messages": _messages(request), "max_retries": 0}
-        if request.tools:
-            arguments["tools"] = [{"type": "function", "function": tool.to_json()} for tool in request.tools]
-            arguments["_skip_mcp_handler"] = True  # else LiteLLM wants the package mcp for any tool
-        if self.api_base is not None:
-            arguments["api_base"] = self.api_base
-        arguments |= {**self.params, **(request.sampling or {})}
         try:
-            answer = await litellm.acompletion(**arguments)
+            answer = await litellm.acompletion(**self._arguments(request, context))
         except litellm.exceptions.ContextWindowExceededError as error:
             raise LimitReached(StopReason.TOKEN_LIMIT, f"{self.model}: the context window is full") from error
         except openai.OpenAIError as error:
             raise self._failure(error) from error
         try:
-            return _response(litellm, answer, self.model)
-        except (AttributeError, IndexError, TypeError) as error:
-            raise ModelFailure(f"{self.model}: an answer without a choice or of another shape: {error}") from error
+            return self._kept(answer)
+        except (AttributeError, IndexError, KeyError, TypeError) as error:
+            said = f"{self.model}: an answer without a choice or of another shape: {error}"
+            raise ModelFailure(said, usage=self._usage(answer)) from error
+
+    def read(self, request: ModelRequest, answer: ModelResponse) -> ModelResponse:
+        """Content, calls and reasoning of a kept answer."""
+        assert answer.raw is not None
+        choice = answer.raw["choices"][0]
+        message = choice["message"]
+        content, calls = message.get("content") or "", tuple(map(_call, message.get("tool_calls") or ()))
+        if self._form.in_text and request.tools and not calls:
+            content, calls = text_tools.read(content)
+        replayed = {name: value for name in REPLAYED if (value := message.get(name))}
+        ids, logprobs = _tokens(choice)
+        return ModelResponse(
+            content=content,
+            tool_calls=calls,
+            usage=answer.usage,
+            model=answer.model,
+            finish_reason=choice.get("finish_reason") or "stop",
+            extra={"model": self.model, **replayed} if replayed else None,
+            token_ids=ids,
+            logprobs=logprobs,
+            fingerprint=answer.fingerprint,
+        )
+
+    def _arguments(self, request: ModelRequest, context: CallContext) -> dict[str, Any]:
+        arguments: dict[str, Any] = {"model": self.model, "messages": self._form.messages(request), "max_retries": 0}
+        if tools := self._form.tools(request.tools):
+            arguments["tools"] = tools
+            arguments["_skip_mcp_handler"] = True  # else LiteLLM wants the package mcp for any tool
+        if self._takes_seeds:
+            arguments["seed"] = seed_of(context)
+        if self.api_base is not None:
+            arguments["api_base"] = self.api_base
+            if self._lacking():
+                arguments["api_key"] = _NO_KEY
+        return arguments | {**self.params, **(request.sampling or {})}
+
+    def _lacking(self) -> list[str]:
+        """The variables that LiteLLM would read a key from, and that are not set."""
+        missing: list[str] = _litellm().validate_environment(self.model)["missing_keys"]
+        return missing
+
+    def _kept(self, answer: Any) -> ModelResponse:
+        """The answer as it is kept, if it has the shape of one."""
+        raw = answer.model_dump(mode="json", exclude_none=True)
+        _ = raw["choices"][0]["message"]
+        return ModelResponse(
+            usage=self._usage(answer) or Usage(),
+            model=raw.get("model", ""),
+            fingerprint=raw.get("system_fingerprint", ""),
+            raw=raw,
+        )
+
+    def _usage(self, answer: Any) -> Usage | None:
+        """Tokens as the provider counted them, and their price. None: it did not count."""
+        usage = getattr(answer, "usage", None)
+        if usage is None:
+            return None
+        cached = getattr(getattr(usage, "prompt_tokens_details", None), "cached_tokens", None) or 0
+        return Usage(usage.prompt_tokens, usage.completion_tokens, cached, self._prices.of(answer))
 
     def _failure(self, error: Exception) -> ModelFailure:
         said = _said(error)
         status = getattr(error, "status_code", None)
         lasting = status in _LASTING
-        missing = _litellm().validate_environment(self.model)["missing_keys"]
+        missing = [] if self.api_base is not None else self._lacking()
         package = re.search(r"No module named '(\w+)", said)
         if missing:
             key = f"set {' and '.join(missing)} (any text, where the endpoint needs none)"
@@ -102,9 +193,20 @@ class LiteLLM:
             status = None  # nobody was asked
             said = "no provider of LiteLLM by that name; a model is named provider/name, e.g. openai/gpt-5.4-mini"
         else:
-            said = f"{type(error).__name__}: {said}"
+            said = f"{type(error).__name__}: {said}{self._hint(said)}"
         transient = not (lasting or missing or package)
         return ModelFailure(f"{self.model}: {said}", transient=transient, status=status, retry_after=_asked(error))
+
+    def _hint(self, said: str) -> str:
+        """What to do about a model that takes no tools."""
+        refused = re.search(r"not support (?:\w+ )?(?:tool|function)|enable-auto-tool-choice", said, re.IGNORECASE)
+        return "; set tools: text for this model" if refused and not self._form.in_text else ""
+
+
+def seed_of(context: CallContext) -> int:
+    """The seed of a call, 31 bits: another for each attempt and each repetition, the same for whoever asks there."""
+    origin = f"{context.seed}/{context.task_id}/{context.attempt}/{context.path}/{context.n}"
+    return int.from_bytes(hashlib.blake2b(origin.encode(errors="replace"), digest_size=4).digest(), "big") >> 1
 
 
 def _said(error: Exception) -> str:
@@ -147,45 +249,10 @@ def _litellm() -> Any:
     return litellm
 
 
-def _messages(request: ModelRequest) -> list[dict[str, Any]]:
-    system = [{"role": "system", "content": request.system}] if request.system else []
-    return [*system, *map(_message, request.messages)]
-
-
-def _message(message: Message) -> dict[str, Any]:
-    content = message.content if isinstance(message.content, str) else [_part(p) for p in message.content]
-    out: dict[str, Any] = {"role": message.role, "content": content}
-    if message.tool_calls:
-        out["tool_calls"] = [call.to_chat() for call in message.tool_calls]
-    if message.tool_call_id is not None:
-        out["tool_call_id"] = message.tool_call_id
-    return out | {k: v for k, v in (message.extra or {}).items() if k in _REPLAYED}
-
-
-def _part(part: Part) -> dict[str, Any]:
-    if part.kind != "text":
-        raise ModelFailure(f"a message holds a {part.kind}, which cannot be sent yet", transient=False)
-    return {"type": "text", "text": part.text}
-
-
-def _response(litellm: Any, answer: Any, model: str) -> ModelResponse:
-    choice = answer.choices[0]
-    message = choice.message
-    extra = {name: value for name in _REPLAYED if (value := getattr(message, name, None))}
-    return ModelResponse(
-        content=message.content or "",
-        tool_calls=tuple(_call(call) for call in message.tool_calls or ()),
-        usage=_usage(litellm, answer, model),
-        model=answer.model or "",
-        finish_reason=choice.finish_reason or "stop",
-        extra=extra or None,
-        fingerprint=getattr(answer, "system_fingerprint", None) or "",
-    )
-
-
-def _call(call: Any) -> ToolCall:
+def _call(call: Mapping[str, Any]) -> ToolCall:
     """A tool call; arguments that are not a JSON object are kept as they came, in ``raw``."""
-    ident, name, raw = call.id or "", call.function.name or "", call.function.arguments or "{}"
+    function = call.get("function") or {}
+    ident, name, raw = call.get("id") or "", function.get("name") or "", function.get("arguments") or "{}"
     try:
         arguments = json.loads(raw)
     except ValueError:
@@ -195,12 +262,8 @@ def _call(call: Any) -> ToolCall:
     return ToolCall(ident, name, raw=raw)
 
 
-def _usage(litellm: Any, answer: Any, model: str) -> Usage:
-    """Tokens as the provider counted them, money by LiteLLM's price table (None: not in it)."""
-    usage = answer.usage
-    details = getattr(usage, "prompt_tokens_details", None)
-    try:
-        cost: float | None = litellm.completion_cost(completion_response=answer, model=model)
-    except Exception:  # noqa: BLE001  (LiteLLM raises plain Exception for a model without a price)
-        cost = None
-    return Usage(usage.prompt_tokens, usage.completion_tokens, getattr(details, "cached_tokens", None) or 0, cost)
+def _tokens(choice: Mapping[str, Any]) -> tuple[tuple[int, ...] | None, tuple[float, ...] | None]:
+    """Token ids and log-probabilities of an answer, where the provider gives them."""
+    ids = choice.get("token_ids") or (choice.get("provider_specific_fields") or {}).get("token_ids")
+    rows = (choice.get("logprobs") or {}).get("content")
+    return tuple(ids) if ids else None, tuple(row["logprob"] for row in rows) if rows else None

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
+from harnessx.canonical import json_line
 from harnessx.errors import LimitReached, ModelFailure, ProviderDown
-from harnessx.messages import Conversation, Message, ModelRequest, ModelResponse
-from harnessx.models.base import CallContext, Model
+from harnessx.messages import Conversation, Message, ModelRequest, ModelResponse, Usage
+from harnessx.models.base import Adapting, CallContext, Model
 from harnessx.models.limiter import Limiter
 from harnessx.models.patience import MAX_BYTES, Patience
 
@@ -30,7 +32,7 @@ class Provider:
     Args:
         ceiling: calls that may run at once.
 
-    Raises (from ``complete``):
+    Raises (from ``ask`` and ``complete``):
         ModelFailure: the call failed for good, though the provider is there.
         ProviderDown: the provider is not.
     """
@@ -38,42 +40,75 @@ class Provider:
     def __init__(self, model: Model, patience: Patience | None = None, ceiling: int = 64) -> None:
         self.name, self.digest = model.name, model.digest
         self.limiter = Limiter(ceiling)
-        self._model, self._patience = model, patience or Patience()
+        self._adapting = model if isinstance(model, Adapting) else None
+        self._answer = model.ask if isinstance(model, Adapting) else model.complete
+        self._patience = patience or Patience()
         self._heard = -1.0
         """When it last answered anybody, in seconds of the monotonic clock."""
         self._down: ProviderDown | None = None
         self._probe_at = 0.0
         self._probing = asyncio.Lock()
+        self._probed = Usage()
+        """What probes cost that nobody has been told of."""
 
     async def complete(self, request: ModelRequest, context: CallContext) -> ModelResponse:
-        """Answer by the model, at the provider's pace; only the try that succeeds counts against the wall time."""
+        """`ask`, and what the answer says."""
+        answer = await self.ask(request, context)
+        return answer if self._adapting is None else self._adapting.read(request, answer)
+
+    async def ask(self, request: ModelRequest, context: CallContext) -> ModelResponse:
+        """Answer by the model, at the provider's pace; only the try that succeeds counts against the wall time.
+
+        What failed tries cost all the same is added to the usage of the answer, or of the failure. The answer of an
+        `Adapting` model is still to be read.
+        """
         began = time.monotonic()
         if self._down is not None:
             await self._check(self._down, began)
-        tries = 0
+        tries, lost = 0, Usage()
         with context.watch.stopped():
             while True:
                 asked = time.monotonic()
                 try:
-                    answer = await self._ask(request, context)
+                    answer = await self._try(request, context)
                 except ModelFailure as failure:
-                    tries += 1
+                    tries, lost = tries + 1, lost + (failure.usage or Usage())
                     wait = self._patience.wait(failure, tries, context)
                     late = time.monotonic() + wait - began > self._patience.patience_s
                     if late or not failure.transient:
-                        await self._check(failure, began)
+                        await self._gone(failure, lost, began)
+                        failure.usage = self._billed(lost)
                         raise
                     await asyncio.sleep(wait)
                 else:
                     context.watch.charge(time.monotonic() - asked)
-                    return answer
+                    more = self._billed(lost)
+                    return answer if more is None else replace(answer, usage=answer.usage + more)
 
-    async def _ask(self, request: ModelRequest, context: CallContext) -> ModelResponse:
+    async def _gone(self, failure: ModelFailure, lost: Usage, began: float) -> None:
+        """`_check`; who is told that the provider is down is told as well what that cost.
+
+        Raises:
+            ProviderDown: it is.
+        """
+        try:
+            await self._check(failure, began)
+        except ProviderDown as down:
+            told = ProviderDown(down.reason)
+            told.usage = self._billed(lost)
+            raise told from failure
+
+    def _billed(self, lost: Usage) -> Usage | None:
+        """What tries that failed cost, and probes since somebody was last told; None: nothing."""
+        more, self._probed = lost + self._probed, Usage()
+        return more if more.total_tokens else None
+
+    async def _try(self, request: ModelRequest, context: CallContext) -> ModelResponse:
         """One try."""
         async with self.limiter.permit():
             try:
                 async with asyncio.timeout(self._patience.timeout_s):
-                    answer = await self._model.complete(request, context)
+                    answer = await self._answer(request, context)
             except TimeoutError as error:
                 raise ModelFailure(f"{self.name}: no answer within {self._patience.timeout_s:g} s") from error
             except ModelFailure as failure:
@@ -84,8 +119,10 @@ class Provider:
                 raise
             self._heard = time.monotonic()
             self.limiter.answered()
-        if len(answer.content) + sum(len(call.raw or "") for call in answer.tool_calls) > MAX_BYTES:
-            raise ModelFailure(f"{self.name}: an answer of {len(answer.content):,} characters is refused")
+        size = len(answer.content) + sum(len(call.raw or "") for call in answer.tool_calls)
+        size += len(json_line(answer.raw)) if answer.raw is not None else 0
+        if size > MAX_BYTES:
+            raise ModelFailure(f"{self.name}: an answer of {size:,} characters is refused", usage=answer.usage)
         return answer
 
     async def _check(self, failure: ModelFailure, began: float) -> None:
@@ -108,7 +145,7 @@ class Provider:
         tries = 0
         while True:
             try:
-                await self._ask(_PROBE, _PROBING)
+                self._probed += (await self._try(_PROBE, _PROBING)).usage
             except LimitReached:
                 return None
             except ModelFailure as again:

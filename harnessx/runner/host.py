@@ -10,7 +10,6 @@ import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from harnessx.errors import (
     Failure,
@@ -18,6 +17,7 @@ from harnessx.errors import (
     Halt,
     HarnessxError,
     LimitReached,
+    ModelFailure,
     Source,
     StopReason,
     ToolError,
@@ -26,7 +26,7 @@ from harnessx.errors import (
 from harnessx.harness import Limits
 from harnessx.messages import Conversation, Message, Meter, ModelRequest, ModelResponse, Part, ToolCall, Usage
 from harnessx.model_config import Models, account_of
-from harnessx.models.base import CallContext, NoStopwatch, Stopwatch
+from harnessx.models.base import CallContext, NoStopwatch, Stopwatch, Tape
 from harnessx.models.spend import Spend, added
 from harnessx.permissions import USUAL, Effect, refusal
 from harnessx.redaction import redactor
@@ -39,25 +39,15 @@ _MODEL, _WORLD, _NETWORK = boundary(Source.MODEL), boundary(Source.ENVIRONMENT),
 _FILE = boundary(Source.SANDBOX, "the trajectory file")
 
 
-class Tape(Protocol):
-    """The response cache of one (split, benchmark, task, attempt)."""
-
-    def get(self, key: str) -> tuple[ModelResponse, str] | None:
-        """The cached response and the rollout that first asked, or None."""
-        ...
-
-    def put(self, key: str, origin: str, response: ModelResponse) -> None:
-        """Keep a response; the first one of a key stays."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Recorder:
-    """Where the record goes while it grows. ``keep`` also holds steps in memory for the verifier."""
+    """Where the record goes while it grows. ``keep`` also holds steps in memory for the verifier; ``seen`` is told
+    of each event as it happens."""
 
     write: Callable[[bytes], object] | None = None
     keep: bool = True
     contents: bool = True
+    seen: Callable[[Exchange | ToolExchange | FetchExchange], None] | None = None
 
 
 class Host:
@@ -98,6 +88,7 @@ class Host:
         self._step = Step(0)
         self._steps = self._requests = 0
         self._spent = Meter()
+        self._used: dict[str, Meter] = {}
         self._paid: dict[str, Meter] = {}
         self._owed: set[str] = set()
         """Roles one of whose calls had no known price."""
@@ -134,14 +125,9 @@ class Host:
             if isinstance(error, Halt):
                 self.record.halt = error
             raise
-        usage = response.usage
-        self._spent.add(usage)
-        if usage.cost_usd is None and usage.total_tokens:
-            self._unpriced = True
         self.record.model_calls += 1
         self.record.replayed_calls += replayed
-        if not replayed:
-            self._pay(request.role, usage)
+        self._spend(request.role, response.usage, replayed)
         self._observe(request, path, response, key, replayed)
         return response
 
@@ -160,7 +146,7 @@ class Host:
         if refused is None:
             refused = self._refused(call.name)
         if refused:
-            self._step.calls.append(ToolExchange(call, refused, is_error=True))
+            self._called(ToolExchange(call, refused, is_error=True))
             return ToolResult(refused, is_error=True)
         try:
             with _WORLD:
@@ -177,7 +163,7 @@ class Host:
             self.failure = self.failure or error
             raise
         self.done = self.done or result.done
-        self._step.calls.append(ToolExchange(call, result.content, result.is_error))
+        self._called(ToolExchange(call, result.content, result.is_error))
         return result
 
     async def fetch(self, request: Fetch) -> Fetched:
@@ -196,6 +182,8 @@ class Host:
         def note(done: FetchExchange) -> None:
             self._mark(f"{request.method}{request.url}{zlib.crc32(request.body)}")
             self._step.fetches.append(done)
+            if self._recorder.seen is not None:
+                self._recorder.seen(done)
 
         try:
             with _NETWORK:
@@ -229,6 +217,7 @@ class Host:
         """Close the last step and settle the totals."""
         self._flush(last=True)
         self.record.usage = self._spent.total
+        self.record.roles = {role: used.total for role, used in self._used.items()}
         for role, paid in self._paid.items():
             usd = None if role in self._owed else paid.cost_usd or 0.0
             self.record.paid = added(self.record.paid, {account_of(role): Spend(paid.tokens, usd)})
@@ -238,7 +227,22 @@ class Host:
         if self._recorder.write is not None:
             self._recorder.write(encode(self.record.ending()))
 
-    def _pay(self, role: str, usage: Usage) -> None:
+    def _called(self, done: ToolExchange) -> None:
+        self._step.calls.append(done)
+        if self._recorder.seen is not None:
+            self._recorder.seen(done)
+
+    def _spend(self, role: str, usage: Usage, replayed: bool = False) -> None:
+        """Count what a call took; what was not replayed is paid for."""
+        self._spent.add(usage)
+        used = self._used.get(role)
+        if used is None:
+            used = self._used[role] = Meter()
+        used.add(usage)
+        if usage.cost_usd is None and usage.total_tokens:
+            self._unpriced = True
+        if replayed:
+            return
         paid = self._paid.get(role)
         if paid is None:
             paid = self._paid[role] = Meter()
@@ -291,27 +295,36 @@ class Host:
         if context is None:
             context = CallContext(self._seed, self.record.task_id, self.record.attempt, path, watch=self.watch)
             self._contexts[path] = context
+        request = self._models.sampled(request)
         tape = self._tape
         if tape is None:
-            return await self._ask(request, context), "", False
-        digest = request.digest()
-        n = self._asked[path, digest]
-        self._asked[path, digest] += 1
-        key = f"{path}:{digest}:{self._models.digest(request.role)}:{n}"
-        self._mark(key)
-        cached = tape.get(key)
-        if cached is not None:
-            return cached[0], key, cached[1] != self._origin
+            place, answer = await self._ask(request, context)
+            return self._models.read(request, place, answer), "", False
+        questions = self._models.questions(request)
+        n = self._asked[path, questions[0]]
+        self._asked[path, questions[0]] += 1
+        keys = [f"{path}:{question}:{n}" for question in questions]
+        self._mark(keys[0])
+        for place, key in enumerate(keys):
+            cached = tape.get(key)
+            if cached is not None:
+                return self._models.read(request, place, cached[0]), key, cached[1] != self._origin
         if n:
             context = CallContext(self._seed, self.record.task_id, self.record.attempt, path, n, self.watch)
-        response = await self._ask(request, context)
+        place, answer = await self._ask(request, context)
         with _MODEL:
-            tape.put(key, self._origin, response)
-        return response, key, False
+            tape.put(keys[place], self._origin, answer)
+        return self._models.read(request, place, answer), keys[place], False
 
-    async def _ask(self, request: ModelRequest, context: CallContext) -> ModelResponse:
+    async def _ask(self, request: ModelRequest, context: CallContext) -> tuple[int, ModelResponse]:
         with _MODEL:
-            return self._redactor.response(await self._models.complete(request, context))
+            try:
+                place, answer = await self._models.ask(request, context)
+            except ModelFailure as failure:
+                if failure.usage is not None:
+                    self._spend(request.role, failure.usage)
+                raise
+            return place, self._redactor.response(answer)
 
     def _observe(self, request: ModelRequest, path: str, response: ModelResponse, key: str, replayed: bool) -> None:
         messages = request.messages
@@ -327,7 +340,10 @@ class Host:
             if message.role == "user" or message.role == "system":
                 sent = tuple(map(self._recorded, sent))
                 break
-        self._step.exchanges.append(Exchange(path, kept, sent, response, key, replayed, system))
+        exchange = Exchange(path, kept, sent, response, key, replayed, system)
+        self._step.exchanges.append(exchange)
+        if self._recorder.seen is not None:
+            self._recorder.seen(exchange)
 
     def _recorded(self, message: Message) -> Message:
         """A message as it is written down: what the harness itself says has not passed this side before."""

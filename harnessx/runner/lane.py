@@ -22,6 +22,7 @@ from typing import Any
 from harnessx.errors import Failure, Outcome, ProviderDown, Source, StopReason, UserError, boundary
 from harnessx.harness import HarnessConfig
 from harnessx.model_config import ModelConfig, Models
+from harnessx.models.identity import Identity
 from harnessx.models.patience import Patience
 from harnessx.permissions import Effect
 from harnessx.redaction import redact
@@ -117,7 +118,8 @@ class Lane:
             self._benchmark = create_benchmark(frame["benchmark"])
             config = ModelConfig.from_json(frame["model"])
             self._teller = LaneTeller(self.channel.send) if frame["metered"] else None
-            self._models = Models(config, Patience(**frame["patience"]), frame["share"], self._teller)
+            patience = Patience(**frame["patience"])
+            self._models = Models(config, patience, frame["share"], self._teller, self._answered)
             self._model_digest = config.digest
         except Exception as error:  # noqa: BLE001  (the boundary of the process: the pool is told)
             said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
@@ -127,6 +129,11 @@ class Lane:
         self._broker = Broker(WebRules.from_json(frame["web"]))
         self._seed, self._persist = frame["seed"], frame["persist"]
         self._freshness = Freshness(frame["window_s"])
+
+    def _answered(self, identity: Identity) -> None:
+        """Somebody new answers to a model's name."""
+        if self.channel is not None:
+            self.channel.send({"t": "served", "identity": identity.to_json()})
 
     def _ended(self, ident: int, job: asyncio.Task[None]) -> None:
         """A job that raised is a defect of ours, and ends the run instead of hanging it."""

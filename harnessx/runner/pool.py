@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import time
 import zlib
@@ -20,9 +21,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from harnessx.canonical import digest_of
 from harnessx.errors import HarnessxError, Outage
 from harnessx.harness import HarnessConfig
 from harnessx.model_config import ModelConfig
+from harnessx.models.identity import Identity, Register
 from harnessx.models.patience import Patience
 from harnessx.permissions import Effect, Permissions
 from harnessx.runner.cassette import Entry
@@ -36,6 +39,9 @@ from harnessx.runner.shelf import Shelf, outdated
 from harnessx.runner.wire import Frame
 from harnessx.tasks import Benchmark
 from harnessx.web import WebRules
+
+SERVED = "models"
+"""The scope of a shelf that tells who answered."""
 
 
 class RunnerBroken(HarnessxError):
@@ -86,6 +92,9 @@ class Pool:
         self.approved: set[Effect] = set()
         """What a person approved, where a rule says ``ask``."""
         self.draining = False
+        self.say: Callable[[str], None] = logging.getLogger("harnessx").warning
+        """Told what a person should know of the models that answer, in one line."""
+        self._register: Register | None = None
         self._asked: Counter[str] = Counter()
 
     def granted(self, harness: HarnessConfig) -> frozenset[Effect]:
@@ -271,6 +280,9 @@ class Pool:
             case "arm":
                 self._take(frame)
                 return None
+            case "served":
+                self._registered().note(Identity.from_json(frame["identity"]))
+                return None
             case "down":
                 self.halt(Outage(frame["reason"]))
                 return None
@@ -282,6 +294,26 @@ class Pool:
             else:
                 entry.finished.set_result(None)
         return ident
+
+    @property
+    def served(self) -> list[Identity]:
+        """Who answered to the names of the models, in this sitting and those before."""
+        return self._registered().known
+
+    def _registered(self) -> Register:
+        """Who answers to the names of the models; what earlier sittings saw is in the shelf."""
+        if self._register is None:
+            shelf = self._shelf
+            rows = shelf.recordings(SERVED) if shelf is not None else ()
+            known = [Identity.from_json(json.loads(row.body)) for row in rows]
+
+            def keep(identity: Identity) -> None:
+                if shelf is not None:
+                    row = identity.to_json()
+                    shelf.put_recordings({SERVED: [Entry(digest_of(row), "", json.dumps(row))]})
+
+            self._register = Register(lambda line: self.say(line), known, keep)
+        return self._register
 
     def _take(self, frame: Frame) -> None:
         """A finished rollout: kept, also if nobody waits for it any more."""

@@ -24,10 +24,11 @@ from harnessx.errors import (
 from harnessx.harness import HarnessConfig
 from harnessx.loop import Ending, Episode, RunLoop
 from harnessx.model_config import Models
+from harnessx.models.base import Tape
 from harnessx.permissions import Effect, Permissions, refusal
 from harnessx.redaction import redact, redactor
 from harnessx.runner.gateway import Web
-from harnessx.runner.host import Host, Recorder, Tape
+from harnessx.runner.host import Host, Recorder
 from harnessx.tasks import Environment, Task, Verifier
 from harnessx.trajectory import Trajectory
 
