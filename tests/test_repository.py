@@ -22,12 +22,12 @@ TOP_LEVEL = {
 HEAVY = ("datasets", "hydra", "libcst", "litellm", "numpy", "pandas", "pyarrow", "ray", "torch", "wandb")
 GRAB_BAGS = ("utils", "util", "helpers", "helper", "common", "misc", "manager")
 FLOORS = (
-    "canonical errors permissions",
+    "canonical delegation errors permissions",
     "messages sandbox",
     "hooks models tools trajectory tasks web",
     "processor contracts redaction spec",
     "harness processors model_config slots",
-    "algebra loop pipeline",
+    "algebra loop pipeline port spawning toolbox",
     "runner bundles agent",
 )
 """Of ``harnessx``, bottom up. A module imports from its own floor and from those below."""
