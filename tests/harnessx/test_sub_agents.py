@@ -156,6 +156,15 @@ async def test_an_episode_that_ends_in_one_ends_for_its_parent():
     record = await play(Boss(("one",), tool="end"), harness())
     assert record.stop_reason is StopReason.ENVIRONMENT_DONE
     assert record.steps[0].subs[0].stop_reason is StopReason.ENVIRONMENT_DONE
+    assert record.model_calls == 2
+
+
+async def test_a_limit_of_one_is_not_what_ended_its_parent():
+    halt = source("raise Interrupt('enough')\nyield event", Hook.STEP_END, name="Halt")
+    processors = [SubAgents(tokens=20, without=["Halt"]), Spec("assets/p.py:Halt")]
+    record = await play(Boss(turns=9), HarnessConfig(processors, None, {"assets/p.py": halt}))
+    assert {s.stop_reason for s in record.steps[0].subs} == {StopReason.TOKEN_LIMIT}
+    assert record.stop_reason is StopReason.INTERRUPTED
 
 
 async def test_a_world_that_breaks_in_one_is_no_fault_of_the_harness():
@@ -261,7 +270,7 @@ def walled(**options) -> HarnessConfig:
 
 @pytest.fixture(scope="module")
 def workers():
-    crew = Workers(WALL, stall_s=30)
+    crew = Workers(WALL, stall_s=60)
     yield crew
     crew.close()
 
@@ -275,26 +284,22 @@ async def test_a_worker_gives_the_same_record_as_the_host(workers):
     assert (there.stop_reason, there.usage, there.model_calls) == (here.stop_reason, here.usage, here.model_calls)
 
 
-SPAWN = """
-def ask(path, ident):
-    tell({"t": "complete", "id": ident, "path": path, "keep": 0, "add": [], "role": "main", "system": "", "tools": []})
-tell(ask_main := {"t": "complete", "id": 1, "path": "main", "keep": 0, "add": [], "role": "main", "system": "",
-                  "tools": []})
+ASK = """
+from harnessx.delegation import Allowance
+question = ModelRequest("", Conversation([Message("user", "?")]))
+await port.complete(question, "main")
 """
 
 
 async def test_a_worker_that_asks_for_more_than_there_is_gets_what_there_is_and_can_use_no_more(workers):
-    attack = (
-        SPAWN
-        + """
-tell({"t": "spawn", "id": 2, "asked": [{"steps": 10**9, "tokens": None, "usd": None}] * 2})
-for ident in range(3, 60):
-    ask("sub[1]" if ident % 2 else "sub[2]", ident)
-    ask("sub[1]/main[1]", 1000 + ident)
+    attack = ASK + """
+await port.spawn([Allowance(10**9)] * 2)
+paths = ["sub[1]", "sub[2]", "sub[1]/main[1]"] * 20
+await asyncio.gather(*(port.complete(question, path) for path in paths), return_exceptions=True)
+tell(end)
 """
-    )
     config = hostile(attack)
-    config = HarnessConfig(config.processors, Slots(limits=Limits(steps=8, wall_s=2.0)), config.assets)
+    config = HarnessConfig(config.processors, Slots(limits=Limits(steps=8)), config.assets)
     record = await rollout(workers, config)
     assert [s.granted.steps for s in record.steps[0].subs] == [3, 3]
     assert [s.model_calls for s in record.steps[0].subs] == [3, 3]
@@ -302,11 +307,12 @@ for ident in range(3, 60):
 
 
 @pytest.mark.parametrize("path", ["sub[1]", "sub[7]/processor:main", "sub[1]/main[2]", "sub["])
-async def test_a_worker_cannot_ask_as_a_sub_agent_that_there_is_not(workers, path):
-    config = hostile(SPAWN + f"ask({path!r}, 2)")
-    config = HarnessConfig(config.processors, Slots(limits=Limits(wall_s=0.7)), config.assets)
-    record = await rollout(workers, config)
-    assert record.model_calls == 1
+async def test_a_worker_cannot_ask_or_act_as_a_sub_agent_that_there_is_not(workers, path):
+    asking = f"port.complete(question, {path!r}), port.call(ToolCall('c', 'echo', {{}}), {path!r})"
+    world = World()
+    attack = f"{ASK}\nawait asyncio.gather({asking}, return_exceptions=True)\ntell(end)"
+    record = await rollout(workers, hostile(attack), world)
+    assert (record.model_calls, world.calls) == (1, [])
 
 
 @pytest.mark.parametrize(
