@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from loop_drive import requests, run
 from processor_drive import bound
@@ -130,6 +130,7 @@ def test_sizes_that_leave_no_room_are_refused(params):
         Compaction(**params)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 900), min_size=1, max_size=30), st.integers(0, 2))
 def test_whatever_the_history_it_keeps_the_target_or_what_always_stays_and_the_contract(sizes, keep_first):
     processor = Compaction(keep_first=keep_first, **SMALL)
@@ -156,6 +157,7 @@ def test_whatever_the_history_it_keeps_the_target_or_what_always_stays_and_the_c
     assert sum(map(_size, kept)) <= max(120 * 4, floor, 0 if sum(map(_size, messages)) > 800 else 800)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300), st.integers(2, 40))
 def test_pages_joined_are_the_text(text, size):
     pages = pages_of(text, size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from loop_drive import ECHO, requests, run, source, texts
 from test_compaction import Counting
@@ -137,6 +137,7 @@ def test_a_verdict_is_one_object_or_none(answer, ruling):
     assert read(answer) == ruling
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_no_text_but_an_object_accepts(text):
     ruling = read(text)

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from loop_drive import World, requests, run, source
 from worker_drive import WALL, hostile, rollout
@@ -203,6 +203,7 @@ async def test_a_call_that_is_none_is_told_so(tasks):
 # --- the host's own count ------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(
     st.integers(2, 60),
     st.integers(1, 200),
