@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import itertools
 import json
 import re
@@ -404,11 +403,12 @@ def _find_harness(name: str | None, benchmark: Benchmark) -> HarnessConfig:
         return HarnessConfig.load(name)
     from harnessx import bundles
 
-    named = {n: f for n, f in inspect.getmembers(bundles, inspect.isfunction) if f.__module__ == bundles.__name__}
-    if name not in named:
-        raise UserError(f"harness={name}: no such file or folder, and no bundle; bundles: h0, {', '.join(named)}")
-    harness: HarnessConfig = named[name]()
-    return harness
+    try:
+        return bundles.load(name)
+    except HarnessInvalid:
+        raise
+    except UserError as error:
+        raise UserError(f"harness={name}: no such file or folder; {error}") from error
 
 
 def load_system(name: str | None, benchmark: Benchmark, isolation: str = "none") -> System:

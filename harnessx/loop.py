@@ -15,20 +15,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import tempfile
 from collections import defaultdict
 from collections.abc import Collection, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from harnessx.contracts import Scope
+from harnessx.delegation import Assignment, Lease, Report
 from harnessx.errors import (
     Failure,
-    FetchRefused,
     HarnessInvalid,
-    HarnessxError,
     Interrupt,
     LimitReached,
     Source,
@@ -51,10 +49,15 @@ from harnessx.hooks import (
 from harnessx.messages import Conversation, Message, Meter, ModelRequest, ModelResponse, ToolCall, ToolSchema, Usage
 from harnessx.permissions import Effect
 from harnessx.pipeline import MAX_PARTS, Pipeline
+from harnessx.port import Ending as Ending
+from harnessx.port import Episode as Episode
+from harnessx.port import Port as Port
 from harnessx.processor import Context, Processor
-from harnessx.spec import build
+from harnessx.spawning import SubPort, Turns, episode_for, harness_for
+from harnessx.spec import Spec, build
 from harnessx.tasks import ToolResult
-from harnessx.tools.base import Tool, ToolContext
+from harnessx.toolbox import Toolbox, undeclared
+from harnessx.tools.base import Tool
 from harnessx.web import Fetch, Fetched
 
 _NOTHING = Usage()
@@ -64,78 +67,29 @@ _PATHS = ("main", *(f"main[{part}]" for part in range(1, MAX_PARTS)))
 T = TypeVar("T")
 
 
-class Port(Protocol):
-    """The trusted side, as the loop sees it. Limits, cache, record and environment are behind it."""
-
-    async def complete(self, request: ModelRequest, path: str) -> ModelResponse:
-        """Ask the model of ``request.role``; ``path`` names the caller."""
-        ...
-
-    async def call(self, call: ToolCall) -> ToolResult:
-        """Run one of the environment's tools."""
-        ...
-
-    async def fetch(self, request: Fetch) -> Fetched:
-        """Ask a host on the network."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Episode:
-    """What the loop is told of a rollout. ``draws`` seeds its randomness, '' for what follows from the rest."""
-
-    task_id: str
-    prompt: str
-    attempt: int = 0
-    seed: int = 0
-    tools: tuple[ToolSchema, ...] = ()
-    roles: tuple[str, ...] = ("main",)
-    draws: str = ""
-
-    def masked(self) -> Episode:
-        """The same, for code that is not trusted: neither split nor position nor attempt can be told from it.
-
-        All that names the rollout follows from the prompt, which the code sees anyway; the randomness is the
-        same as beside the host.
-        """
-        ident = f"task-{hashlib.blake2b(self.prompt.encode(errors='replace'), digest_size=6).hexdigest()}"
-        return replace(self, task_id=ident, attempt=0, seed=0, draws=self.randomness)
-
-    @property
-    def randomness(self) -> str:
-        """The seed of all that the harness draws: the same for every harness, another for each attempt."""
-        text = f"{self.seed}/{self.attempt}/{self.prompt}"
-        return self.draws or hashlib.blake2b(text.encode(errors="replace"), digest_size=16).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """Why the loop stopped and what the agent answered."""
-
-    stop_reason: StopReason
-    answer: str = ""
-    claims: Mapping[str, Any] = field(default_factory=dict)
-
-
 class RunLoop:
     """One rollout of one harness. Not reusable."""
 
-    def __init__(self, harness: HarnessConfig, episode: Episode, port: Port, *, allow_assets: bool = False) -> None:
-        self._episode, self._port = episode, port
+    def __init__(
+        self, harness: HarnessConfig, episode: Episode, port: Port, *, allow_assets: bool = False, role: str = "main"
+    ) -> None:
+        self._harness, self._episode, self._port, self._allow_assets = harness, episode, port, allow_assets
         self._limit = harness.slots.limits.steps
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
-        self._own: dict[str, Tool] = {}
-        self._schemas = self._tool_schemas(harness, allow_assets)
+        processors = [_built(spec, harness, allow_assets) for spec in harness.processors]
+        self._tools = Toolbox.of(harness, episode.tools, processors, allow_assets=allow_assets)
+        self._schemas = self._tools.schemas
         self._context = self._make_context(harness)
         self._reaching: Context | None = None
-        self._bind(harness, allow_assets)
+        self._bind(processors, harness)
         self._offered: tuple[str, ...] = tuple(self._schemas)
         self._offer: tuple[ToolSchema, ...] = tuple(self._schemas.values())
-        self._role = "main"
+        self._role = role
         self._system = ""
         self._history = Conversation([Message("user", episode.prompt)])
         self._last_user: str | None = episode.prompt
         self._spent, self._step_usage = Meter(), _NOTHING
+        self._spawning: asyncio.Lock | None = None
         self._done = False
         self._answer = ""
 
@@ -149,7 +103,10 @@ class RunLoop:
             complete=self._complete_for_processor,
             scratch=self._scratch_folder,
             asset=harness.assets.__getitem__,
-            fetch=_undeclared,
+            assets=tuple(harness.assets),
+            roles=episode.roles,
+            fetch=undeclared,
+            spawn=self._spawn,
             slots={"tool_schemas": tuple(self._schemas.values()), "limits": harness.slots.limits},
         )
 
@@ -163,13 +120,10 @@ class RunLoop:
             self._reaching.rng = self._context.rng
         return self._reaching
 
-    def _bind(self, harness: HarnessConfig, allow_assets: bool) -> None:
+    def _bind(self, processors: Sequence[Processor], harness: HarnessConfig) -> None:
         """One instance of each processor, on every hook it serves."""
         at: dict[Hook, list[Processor]] = defaultdict(list)
-        for spec, traits in zip(harness.processors, harness.traits, strict=True):
-            processor = build(spec, harness.assets, allow_assets=allow_assets)
-            if not isinstance(processor, Processor):
-                raise HarnessInvalid(f"{spec.target} is not a Processor")
+        for processor, traits in zip(processors, harness.traits, strict=True):
             with boundary(Source.PROCESSOR, traits.name):
                 processor.bind(self._context_for(traits.effects))
             for hook in traits.hooks:
@@ -313,7 +267,7 @@ class RunLoop:
 
     async def _run_tool(self, step: int, call: ToolCall) -> ToolResult:
         try:
-            own = self._own.get(call.name)
+            own = self._tools.own.get(call.name)
             if own is not None:
                 return await self._run_own(step, own, call)
             if call.name not in self._schemas:
@@ -331,14 +285,7 @@ class RunLoop:
             self._done = self._done or result.done
             return result
 
-        fetch = self._fetch if Effect.NETWORK in tool.effects else _undeclared
-        try:
-            produced = await tool.run(call.arguments, ToolContext(world, step, fetch))
-        except HarnessxError:
-            raise
-        except Exception as error:
-            raise Failure(Source.TOOL, f"{tool.name}: {type(error).__name__}: {error}") from error
-        return ToolResult(produced) if isinstance(produced, str) else produced
+        return await self._tools.run(tool, call, world, step, self._fetch)
 
     async def _result(self, step: int, call: ToolCall, results: Sequence[ToolResult]) -> Message:
         texts = [result.content for result in results]
@@ -353,6 +300,34 @@ class RunLoop:
     async def _fetch(self, url: str, method: str = "GET", **parts: Any) -> Fetched:
         """A `Fetcher`."""
         return await self._port.fetch(Fetch.of(url, method, **parts))
+
+    async def _spawn(self, assignments: Sequence[Assignment]) -> list[Report]:
+        """A `Spawner`. One batch after the other: two that meet would reach the world in an order of chance."""
+        self._spawning = self._spawning or asyncio.Lock()
+        async with self._spawning:
+            leases = await self._port.spawn([assignment.allowance for assignment in assignments])
+            turns = Turns(len(leases))
+            pairs = enumerate(zip(assignments, leases, strict=True))
+            return await _in_order([self._delegate(*pair, turns, index) for index, pair in pairs])
+
+    async def _delegate(self, assignment: Assignment, lease: Lease, turns: Turns, index: int) -> Report:
+        """One sub-agent, from its beginning to its end; what it spends is this step's."""
+        harness = harness_for(self._harness, assignment, lease.granted)
+        episode = episode_for(self._episode, assignment, lease.path)
+        port = SubPort(self._port, lease.path, turns, index)
+        sub = RunLoop(harness, episode, port, allow_assets=self._allow_assets, role=assignment.role)
+        try:
+            ending = await sub.run()
+        finally:
+            turns.leave(index)
+            usage = sub._spent.total
+            self._spent.add(usage)
+            self._step_usage += usage
+        await self._port.join(lease.path, ending.stop_reason)
+        self._done = self._done or sub._done
+        if ending.claims:
+            self._context.claims[lease.path] = dict(ending.claims)
+        return Report(lease.path, ending.answer, ending.stop_reason, sub._context.step, usage.total_tokens)
 
     async def _complete_for_processor(self, role: str, request: ModelRequest) -> ModelResponse:
         if role not in self._episode.roles:
@@ -374,25 +349,12 @@ class RunLoop:
             self._scratch = tempfile.TemporaryDirectory(prefix="rollout-")
         return Path(self._scratch.name)
 
-    def _tool_schemas(self, harness: HarnessConfig, allow_assets: bool) -> dict[str, ToolSchema]:
-        registry = harness.slots.tools
-        world = {schema.name: schema for schema in self._episode.tools}
-        exposed = world if registry.expose is None else {n: world[n] for n in registry.expose if n in world}
-        for spec in registry.add:
-            tool = build(spec, harness.assets, allow_assets=allow_assets)
-            if not isinstance(tool, Tool):
-                raise HarnessInvalid(f"{spec.target} is not a Tool")
-            self._own[tool.name] = tool
-        offered = {**exposed, **{name: tool.schema() for name, tool in self._own.items()}}
-        return {
-            name: replace(schema, description=registry.describe[name]) if name in registry.describe else schema
-            for name, schema in offered.items()
-        }
 
-
-async def _undeclared(url: str, method: str = "GET", **parts: Any) -> Fetched:
-    """The `Fetcher` of a tool or processor that does not say that it uses the network."""
-    raise FetchRefused("this tool or processor does not declare effects = frozenset({Effect.NETWORK})")
+def _built(spec: Spec, harness: HarnessConfig, allow_assets: bool) -> Processor:
+    processor = build(spec, harness.assets, allow_assets=allow_assets)
+    if not isinstance(processor, Processor):
+        raise HarnessInvalid(f"{spec.target} is not a Processor")
+    return processor
 
 
 def _answered(event: ModelResponseEvent) -> ModelResponse:

@@ -22,16 +22,18 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from harnessx.delegation import Spawner, no_spawning
 from harnessx.hooks import Event, Hook
 from harnessx.messages import ModelRequest, ModelResponse
 from harnessx.permissions import Effect
+from harnessx.tools.base import Tool
 from harnessx.web import Fetcher, no_network
 
 
@@ -71,7 +73,8 @@ class Context:
     step, 0 before the first. ``scratch`` is a private folder that dies with the rollout. ``asset``
     reads a text asset of the harness by its path. ``claims`` (JSON values) end in the trajectory, as what
     the harness says about itself. ``fetch`` asks a host that the user allowed, for a processor that declares
-    `Effect.NETWORK`; it raises `harnessx.errors.FetchRefused` for whatever is not allowed.
+    `Effect.NETWORK`; it raises `harnessx.errors.FetchRefused` for whatever is not allowed. ``assets`` are the paths
+    of the harness's assets, ``roles`` those that ``complete`` may be asked for. ``spawn`` runs sub-agents.
     """
 
     task_id: str
@@ -85,6 +88,9 @@ class Context:
     slots: Mapping[str, Any] = field(default_factory=dict)
     claims: dict[str, Any] = field(default_factory=dict)
     fetch: Fetcher = no_network
+    assets: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ("main",)
+    spawn: Spawner = no_spawning
 
     @cached_property
     def rng(self) -> random.Random:
@@ -110,6 +116,10 @@ class Processor(ABC):
     def bind(self, ctx: Context) -> None:
         """Take the rollout's context. Called once, before any event."""
         self.ctx = ctx
+
+    def brings(self) -> Sequence[Tool]:
+        """Tools that come with it, and share its state. Asked for once, before ``bind``; of no further effects."""
+        return ()
 
     @abstractmethod
     def process(self, event: Any) -> Iterator[Event] | AsyncIterator[Event]:

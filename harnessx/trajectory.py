@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harnessx.canonical import json_line
+from harnessx.delegation import Allowance
 from harnessx.errors import Halt, Outcome, StopReason, UserError
 from harnessx.messages import Message, ModelResponse, ToolCall, Usage
 from harnessx.models.spend import Spend
@@ -75,6 +76,41 @@ class FetchExchange:
 
 
 @dataclass(slots=True)
+class SubAgent:
+    """A sub-agent's own record, nested in the step that it was spawned in: what it was granted, did and spent.
+
+    ``stop_reason`` is ``error`` until it has ended; a limit is that of its own part.
+    """
+
+    path: str
+    granted: Allowance
+    steps: list[Step] = field(default_factory=list)
+    stop_reason: StopReason = StopReason.ERROR
+    usage: Usage = field(default_factory=Usage)
+    model_calls: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as one JSON object; its steps in a shorthand of their own."""
+        shorthand, granted, usage = Shorthand(), self.granted, self.usage
+        return {
+            "path": self.path,
+            "granted": [granted.steps, granted.tokens, granted.usd],
+            "steps": [shorthand.row(step) for step in self.steps],
+            "stop_reason": self.stop_reason.value,
+            "usage": [usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.cost_usd],
+            "model_calls": self.model_calls,
+        }
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> SubAgent:
+        """Inverse of `to_json`."""
+        shorthand = Shorthand()
+        steps = [shorthand.step(step) for step in row["steps"]]
+        stop, usage = StopReason(row["stop_reason"]), Usage(*row["usage"])
+        return cls(row["path"], Allowance(*row["granted"]), steps, stop, usage, row["model_calls"])
+
+
+@dataclass(slots=True)
 class Step:
     """Everything of one step: a step begins with a request of the main path.
 
@@ -85,6 +121,17 @@ class Step:
     exchanges: list[Exchange] = field(default_factory=list)
     calls: list[ToolExchange] = field(default_factory=list)
     fetches: list[FetchExchange] = field(default_factory=list)
+    subs: list[SubAgent] = field(default_factory=list)
+
+    @property
+    def all_exchanges(self) -> list[Exchange]:
+        """Those of its sub-agents too, after its own."""
+        return [*self.exchanges, *(e for sub in self.subs for step in sub.steps for e in step.exchanges)]
+
+    @property
+    def all_calls(self) -> list[ToolExchange]:
+        """Those of its sub-agents too, before its own: a sub-agent works while one of these is answered."""
+        return [*(call for sub in self.subs for step in sub.steps for call in step.calls), *self.calls]
 
 
 class Shorthand:
@@ -101,6 +148,10 @@ class Shorthand:
 
     def line(self, step: Step) -> bytes:
         """The step as one line of the file."""
+        return encode(self.row(step))
+
+    def row(self, step: Step) -> dict[str, Any]:
+        """The step as a JSON object."""
         exchanges = [self._exchange_row(exchange) for exchange in step.exchanges]
         asked = _asked(step)
         calls = []
@@ -115,10 +166,12 @@ class Shorthand:
         line: dict[str, Any] = {"step": step.index, "exchanges": exchanges, "calls": calls}
         if step.fetches:
             line["fetches"] = [fetch.to_json() for fetch in step.fetches]
-        return encode(line)
+        if step.subs:
+            line["subs"] = [sub.to_json() for sub in step.subs]
+        return line
 
     def step(self, row: Mapping[str, Any]) -> Step:
-        """Inverse of `line`, of the row already parsed."""
+        """Inverse of `row`."""
         step = Step(row["step"], [self._exchange(data) for data in row["exchanges"]])
         asked = _asked(step)
         for data in row["calls"]:
@@ -127,6 +180,7 @@ class Shorthand:
             step.calls.append(ToolExchange(call, data["content"], data.get("is_error", False)))
         self._results = {done.call.id: done.content for done in step.calls}
         step.fetches = [FetchExchange.from_json(data) for data in row.get("fetches", ())]
+        step.subs = [SubAgent.from_json(data) for data in row.get("subs", ())]
         return step
 
     def _exchange_row(self, exchange: Exchange) -> dict[str, Any]:
@@ -296,7 +350,7 @@ class Trajectory:
 
     def _add(self, step: Step) -> None:
         self.steps.append(step)
-        for exchange in step.exchanges:
+        for exchange in step.all_exchanges:
             self.usage += exchange.response.usage
             self.model_calls += 1
             self.replayed_calls += exchange.replayed

@@ -1,10 +1,12 @@
 """Measures what every catalog entry is truly worth, alone and greedily together.
 
     python scripts/catalog_effects.py --tasks 400 --seed 900
+    python scripts/catalog_effects.py --levers modern --tasks 200 --seed 900
 
 Each variant is applied to H_0 and compared with it, paired, on sealed tasks of a benchmark seed that no
 run uses. The greedy ceiling adds, one by one, the variant that helps most, until none helps. Writes
-``results/catalog_effects.csv`` and ``results/catalog_ceiling.json``.
+``results/catalog_effects.csv`` and ``results/catalog_ceiling.json``; of ``--levers modern``, those that only
+``meta.levers=all`` searches, ``results/modern_effects.csv`` alone.
 """
 
 from __future__ import annotations
@@ -13,13 +15,15 @@ import argparse
 import asyncio
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from aegis.evaluator import EVOLVE, SEALED, Evaluation, Evaluator
 from aegis.history import History
+from aegis.meta.catalog import modern
 from aegis.meta.catalog.catalog import LEVERS, Catalog
-from aegis.meta.catalog.lever import Scene, Variant
+from aegis.meta.catalog.lever import Lever, Scene, Variant
 from aegis.provenance import versions
 from aegis.stages.digester import digest
 from aegis.statistics import Interval, paired_difference
@@ -35,12 +39,14 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=400)
     parser.add_argument("--seed", type=int, default=900)
     parser.add_argument("--out", type=Path, default=Path("results"))
+    parser.add_argument("--levers", choices=("usual", "modern"), default="usual")
     arguments = parser.parse_args()
-    asyncio.run(measure(arguments.tasks, arguments.seed, arguments.out))
+    asyncio.run(measure(arguments.tasks, arguments.seed, arguments.out, arguments.levers))
 
 
-async def measure(tasks: int, seed: int, out: Path) -> None:
+async def measure(tasks: int, seed: int, out: Path, which: str) -> None:
     """All variants on H_0, then greedily."""
+    levers = LEVERS if which == "usual" else modern.LEVERS
     pool = Pool(
         PoolConfig(
             {"_target_": "benchmarks.household.Household", "seed": seed},
@@ -54,7 +60,7 @@ async def measure(tasks: int, seed: int, out: Path) -> None:
     async with pool:
         evaluator = Evaluator(pool, splits)
         baseline = await evaluator.evaluate(h0, SEALED, 1)
-        variants = await collect(evaluator, h0)
+        variants = await collect(evaluator, h0, levers)
         rows = []
         for lever, bucket, variant in variants:
             harness = variant.edit.apply(h0)
@@ -64,26 +70,36 @@ async def measure(tasks: int, seed: int, out: Path) -> None:
             points = " ".join(f"{100 * value:+6.1f}" for value in (effect.mean, effect.lo, effect.hi))
             print(f"{points}  {bucket:9} {variant.title}", flush=True)
         rows.sort(key=lambda r: -float(str(r["effect"])))
+        if which == "modern":
+            write(rows, out / "modern_effects.csv")
+            return
         ceiling = await greedy(evaluator, h0, [v for _, _, v in variants], rows)
     made = versions()
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / "catalog_effects.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write(rows, out / "catalog_effects.csv")
     report = {"baseline": baseline.mean, **ceiling, "tasks": tasks, "seed": seed, "commit": made.commit,
               "python": made.python}  # fmt: skip
     (out / "catalog_ceiling.json").write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(report, indent=1))
 
 
-async def collect(evaluator: Evaluator, h0: HarnessConfig) -> list[tuple[str, str, Variant]]:
+def write(rows: list[dict[str, Any]], path: Path) -> None:
+    """A row for each variant."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+async def collect(
+    evaluator: Evaluator, h0: HarnessConfig, levers: Sequence[Lever] = LEVERS
+) -> list[tuple[str, str, Variant]]:
     """Every variant of every lever on H_0, aimed at all of its failures."""
     _, trajectories = await evaluator.record(h0, 1)
     clusters = {t.id: t.cluster for t in evaluator.tasks[EVOLVE]}
     digested = await digest(trajectories, clusters, [], History(), Catalog())
     scene = Scene(h0, digested.failing, trajectories)
-    return [(lever.name, lever.bucket.value, v) for lever in LEVERS for v in lever.variants(scene)]
+    return [(lever.name, lever.bucket.value, v) for lever in levers for v in lever.variants(scene)]
 
 
 async def greedy(

@@ -17,18 +17,18 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("harnessx", "aegis", "benchmarks")
 TOP_LEVEL = {
     "LICENSE", "Makefile", "README.md", "pyproject.toml", "requirements.lock",
-    "aegis", "benchmarks", "configs", "harnessx", "results", "scripts", "tests",
+    "aegis", "benchmarks", "configs", "docs", "harnessx", "results", "scripts", "tests",
 }  # fmt: skip
 HEAVY = ("datasets", "hydra", "libcst", "litellm", "numpy", "pandas", "pyarrow", "ray", "torch", "wandb")
 GRAB_BAGS = ("utils", "util", "helpers", "helper", "common", "misc", "manager")
 FLOORS = (
-    "canonical errors permissions",
+    "canonical delegation errors permissions",
     "messages sandbox",
     "hooks models tools trajectory tasks web",
     "processor contracts redaction spec",
     "harness processors model_config slots",
-    "algebra loop pipeline",
-    "runner bundles agent run trace",
+    "algebra loop pipeline port spawning toolbox",
+    "runner bundles agent run trace docs",
 )
 """Of ``harnessx``, bottom up. A module imports from its own floor and from those below."""
 ELEVATORS = {("harnessx.model_config", "harnessx.agent"), ("harnessx.harness", "harnessx.algebra")}

@@ -101,7 +101,7 @@ class EvidenceKept:
 
     def _evidence(self, record: Trajectory) -> Evidence:
         task = self._tasks[record.task_id]
-        results = {done.content for step in record.steps for done in step.calls if not done.is_error}
+        results = {done.content for step in record.steps for done in step.all_calls if not done.is_error}
         heard = set(words(task.prompt))
         own = self._own[task.id]
         said = [words(text) for text in results]

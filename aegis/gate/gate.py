@@ -120,7 +120,7 @@ class Gate:
         ``baseline`` is its parent on this gate's evolve tasks, ``trajectories`` those of the round's incumbent.
         """
         attempts = self.config.screen_attempts
-        screenings = await screen(self._evaluator, baseline, [candidate], attempts, self._origin)
+        screenings = await screen(self._evaluator, baseline, [candidate], attempts, origin=self._origin)
         rulings: dict[str, Ruling] = {}
         checks = [
             *self._static(anchors),

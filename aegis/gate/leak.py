@@ -71,7 +71,7 @@ class Corpus:
         """Add what evolve rollouts were shown."""
         for trajectory in trajectories:
             task = trajectory.task_id
-            seen = {done.content for step in trajectory.steps for done in step.calls if not done.is_error}
+            seen = {done.content for step in trajectory.steps for done in step.all_calls if not done.is_error}
             if trajectory.steps and trajectory.steps[0].exchanges and task in self.evolve:
                 prompt = self.evolve[task].prompt
                 first = (message.text for message in trajectory.steps[0].exchanges[0].sent)

@@ -72,16 +72,27 @@ def _calls(step: Step) -> tuple[ToolCall, ...]:
     return tuple(call for exchange in step.exchanges for call in exchange.response.tool_calls)
 
 
+_REFUSED = ("There is no tool named", "The arguments of", "The call was blocked", "The call did not run")
+"""How the loop begins what it tells a model of a call that no tool was run for."""
+
+
 def _malformed(record: Trajectory) -> Observation | None:
-    """Calls that never reached the environment as they were meant."""
+    """Calls that never reached a tool as they were meant: one of the world, or the harness's own."""
     steps = []
-    for step in record.steps:
+    for step, after in zip(record.steps, [*record.steps[1:], None], strict=True):
         reached = Counter(e.call.name for e in step.calls)
         for call in _calls(step):
-            if call.raw is not None or not reached[call.name] or any(e.is_error for e in step.calls):
+            ran = reached[call.name] or _told(call, after)
+            if call.raw is not None or not ran or any(e.is_error for e in step.calls):
                 steps.append(step.index)
                 break
     return Observation(Symptom.MALFORMED_CALL, tuple(steps), f"{len(steps)} calls did not run") if steps else None
+
+
+def _told(call: ToolCall, after: Step | None) -> bool:
+    """Whether the next request tells a result of ``call`` that the loop did not make up."""
+    told = (m.text for e in (after.exchanges if after else ()) for m in e.sent if m.tool_call_id == call.id)
+    return any(not text.startswith(_REFUSED) for text in told)
 
 
 def _stopped_early(record: Trajectory) -> Observation | None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from harnessx.delegation import Allowance, Lease
 from harnessx.errors import (
     Failure,
     FetchRefused,
@@ -30,6 +31,7 @@ from harnessx.models.base import CallContext, NoStopwatch, Stopwatch, Tape
 from harnessx.models.spend import Spend, added
 from harnessx.permissions import USUAL, Effect, refusal
 from harnessx.redaction import redactor
+from harnessx.runner.budget import Budget
 from harnessx.runner.gateway import Gateway, Web
 from harnessx.tasks import Environment, ToolResult
 from harnessx.trajectory import Exchange, FetchExchange, Shorthand, Step, ToolExchange, Trajectory, encode
@@ -81,18 +83,17 @@ class Host:
         A world that broke stays broken, whatever the other side does next."""
         self.done = False
         self.watch: Stopwatch = NoStopwatch()
-        self._models, self._environment, self._limits = models, environment, limits
+        self._models, self._environment = models, environment
         self._seed, self._tape, self._origin = seed, tape, origin
         self._recorder = recorder or Recorder()
         self._shorthand = Shorthand()
         self._step = Step(0)
-        self._steps = self._requests = 0
-        self._spent = Meter()
+        self._steps = 0
+        self._budget = Budget(limits)
         self._used: dict[str, Meter] = {}
         self._paid: dict[str, Meter] = {}
         self._owed: set[str] = set()
         """Roles one of whose calls had no known price."""
-        self._unpriced = False
         self._asked: Counter[tuple[str, str]] = Counter()
         self._previous: dict[str, Conversation] = {}
         self._system: dict[str, str] = {}
@@ -114,39 +115,70 @@ class Host:
             LimitReached: steps, tokens or cost are spent.
             Failure: the provider failed, or nobody serves the role.
         """
+        if path == "main":
+            self._budget.settle_all()
         try:
-            self._check_limits(path)
-            if path == "main":
-                self._begin_step()
-            response, key, replayed = await self._answer(request, path)
+            if path.startswith("sub["):
+                async with self._budget.turn(path):
+                    return await self._complete(request, path)
+            return await self._complete(request, path)
         except HarnessxError as error:
             self._redactor.error(error)
-            self.failure = self.failure or error
+            own = path.startswith("sub[") and isinstance(error, LimitReached)
+            if not own:  # a sub-agent that has spent its part ends nobody else
+                self.failure = self.failure or error
             if isinstance(error, Halt):
                 self.record.halt = error
             raise
+
+    async def _complete(self, request: ModelRequest, path: str) -> ModelResponse:
+        self._budget.check(path)
+        if path == "main":
+            self._begin_step()
+        response, key, replayed = await self._answer(request, path)
         self.record.model_calls += 1
         self.record.replayed_calls += replayed
-        self._spend(request.role, response.usage, replayed)
+        self._spend(request.role, path, response.usage, replayed=replayed)
         self._observe(request, path, response, key, replayed)
         return response
 
-    async def call(self, call: ToolCall) -> ToolResult:
-        """Run an environment tool; what the agent did wrong comes back as an error result.
+    async def spawn(self, asked: Sequence[Allowance]) -> list[Lease]:
+        """Lend budgets to sub-agents, all or none. They last for this step, and their records lie in it.
 
         Raises:
+            ToolError: nothing is left to lend, or there were too many.
+        """
+        lent = self._budget.carve(asked)
+        self._mark(f"spawn{len(lent)}")
+        self._step.subs += [record for _, record in lent]
+        return [lease for lease, _ in lent]
+
+    async def join(self, path: str, stop: StopReason) -> None:
+        """A sub-agent has ended. Why, the other side says, unless this side knows better."""
+        if stop is StopReason.ENVIRONMENT_DONE and not self.done:
+            stop = StopReason.ERROR
+        self._budget.settle(path, stop)
+
+    async def call(self, call: ToolCall, path: str = "main") -> ToolResult:
+        """Run an environment tool; what the agent did wrong comes back as an error result.
+
+        ``path`` says whose call it is, and so where it is written down.
+
+        Raises:
+            ToolError: ``path`` is that of no sub-agent that runs.
             Failure: the environment broke.
         """
         if self._environment is None or self.done:
             return ToolResult("The episode is over." if self.done else "There is no environment.", True)
         if self.failure is not None and self.world_lost:
             raise self.failure
+        step = self._place(path)
         self._mark(f"{call.name}{call.arguments}{call.raw or ''}")
         refused = self._refusals.get(call.name)
         if refused is None:
             refused = self._refused(call.name)
         if refused:
-            self._called(ToolExchange(call, refused, is_error=True))
+            self._called(step, ToolExchange(call, refused, is_error=True))
             return ToolResult(refused, is_error=True)
         try:
             with _WORLD:
@@ -163,7 +195,7 @@ class Host:
             self.failure = self.failure or error
             raise
         self.done = self.done or result.done
-        self._called(ToolExchange(call, result.content, result.is_error))
+        self._called(step, ToolExchange(call, result.content, result.is_error))
         return result
 
     async def fetch(self, request: Fetch) -> Fetched:
@@ -215,8 +247,9 @@ class Host:
 
     def finish(self) -> None:
         """Close the last step and settle the totals."""
+        self._budget.settle_all()
         self._flush(last=True)
-        self.record.usage = self._spent.total
+        self.record.usage = self._budget.spent.total
         self.record.roles = {role: used.total for role, used in self._used.items()}
         for role, paid in self._paid.items():
             usd = None if role in self._owed else paid.cost_usd or 0.0
@@ -227,20 +260,18 @@ class Host:
         if self._recorder.write is not None:
             self._recorder.write(encode(self.record.ending()))
 
-    def _called(self, done: ToolExchange) -> None:
-        self._step.calls.append(done)
+    def _called(self, step: Step, done: ToolExchange) -> None:
+        step.calls.append(done)
         if self._recorder.seen is not None:
             self._recorder.seen(done)
 
-    def _spend(self, role: str, usage: Usage, replayed: bool = False) -> None:
+    def _spend(self, role: str, path: str, usage: Usage, *, replayed: bool = False, answered: bool = True) -> None:
         """Count what a call took; what was not replayed is paid for."""
-        self._spent.add(usage)
+        self._budget.count(path, usage, answered=answered)
         used = self._used.get(role)
         if used is None:
             used = self._used[role] = Meter()
         used.add(usage)
-        if usage.cost_usd is None and usage.total_tokens:
-            self._unpriced = True
         if replayed:
             return
         paid = self._paid.get(role)
@@ -253,20 +284,6 @@ class Host:
     def _mark(self, event: str) -> None:
         self.record.trail.append(f"{zlib.crc32(event.encode(errors='replace')) & 0xFFFF:04x}")
 
-    def _check_limits(self, path: str) -> None:
-        limits, spent = self._limits, self._spent
-        if path == "main" or path.startswith("main["):
-            if self._requests >= limits.steps:
-                raise LimitReached(StopReason.STEP_LIMIT, f"{limits.steps} steps")
-            self._requests += 1
-        if limits.tokens is not None and spent.tokens >= limits.tokens:
-            raise LimitReached(StopReason.TOKEN_LIMIT, f"{limits.tokens} tokens")
-        if limits.cost_usd is not None:
-            if self._unpriced:
-                raise LimitReached(StopReason.COST_LIMIT, "a call had no known price")
-            if spent.cost_usd is not None and spent.cost_usd >= limits.cost_usd:
-                raise LimitReached(StopReason.COST_LIMIT, f"{limits.cost_usd} USD")
-
     def _begin_step(self) -> None:
         before = self._step
         self._flush()
@@ -275,11 +292,11 @@ class Host:
         self._steps += 1
         self._step = Step(self._steps)
         if not before.exchanges and not before.calls:
-            self._step.fetches = before.fetches
+            self._step.fetches, self._step.subs = before.fetches, before.subs
 
     def _flush(self, *, last: bool = False) -> None:
         step = self._step
-        if not step.exchanges and not step.calls and not (last and step.fetches):
+        if not step.exchanges and not step.calls and not (last and (step.fetches or step.subs)):
             return
         if self._recorder.write is not None and self._recorder.contents:
             with _FILE:
@@ -322,7 +339,7 @@ class Host:
                 place, answer = await self._models.ask(request, context)
             except ModelFailure as failure:
                 if failure.usage is not None:
-                    self._spend(request.role, failure.usage)
+                    self._spend(request.role, context.path, failure.usage, answered=False)
                 raise
             return place, self._redactor.response(answer)
 
@@ -341,9 +358,18 @@ class Host:
                 sent = tuple(map(self._recorded, sent))
                 break
         exchange = Exchange(path, kept, sent, response, key, replayed, system)
-        self._step.exchanges.append(exchange)
+        self._place(path, begin=True).exchanges.append(exchange)
         if self._recorder.seen is not None:
             self._recorder.seen(exchange)
+
+    def _place(self, path: str, *, begin: bool = False) -> Step:
+        """The step that an event of ``path`` belongs to; a request of a sub-agent itself begins one of its own."""
+        if not path.startswith("sub["):
+            return self._step
+        sub = self._budget.place(path)
+        if not sub.steps or (begin and path == sub.path):
+            sub.steps.append(Step(len(sub.steps) + 1))
+        return sub.steps[-1]
 
     def _recorded(self, message: Message) -> Message:
         """A message as it is written down: what the harness itself says has not passed this side before."""

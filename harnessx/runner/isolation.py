@@ -15,15 +15,27 @@ import signal
 import socket
 import time
 from collections.abc import Coroutine
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
+from harnessx.delegation import Allowance
 from harnessx.errors import Failure, HarnessxError, Source, StopReason, UserError, WorkerLost, boundary
 from harnessx.harness import HarnessConfig
 from harnessx.loop import Ending, Episode, RunLoop
 from harnessx.messages import ModelRequest, ToolCall
 from harnessx.runner.host import Host
-from harnessx.runner.wire import VERSION, Channel, Frame, RequestReader, WireError, error_to_json, read_call, read_fetch
+from harnessx.runner.wire import (
+    VERSION,
+    Channel,
+    Frame,
+    RequestReader,
+    WireError,
+    error_to_json,
+    read_allowances,
+    read_call,
+    read_fetch,
+)
 from harnessx.runner.worker import episode_to_json, failure_from
 from harnessx.runner.zygote import Zygote, ZygoteLost
 from harnessx.sandbox.base import CAPS
@@ -155,7 +167,11 @@ class _Supervisor:
                 request, path = self._reader.read(frame)
                 self._serve(frame["id"], self._complete(request, path))
             case "call":
-                self._serve(frame["id"], self._call(read_call(frame["call"])))
+                self._serve(frame["id"], self._call(read_call(frame["call"]), str(frame.get("path", "main"))))
+            case "spawn":
+                self._serve(frame["id"], self._spawn(read_allowances(frame["asked"])))
+            case "join":
+                self._serve(frame["id"], self._join(str(frame["path"]), StopReason(frame["stop"])))
             case "fetch":
                 self._serve(frame["id"], self._fetch(read_fetch(frame)))
             case "end":
@@ -197,8 +213,16 @@ class _Supervisor:
     async def _complete(self, request: ModelRequest, path: str) -> Frame:
         return {"response": (await self._host.complete(request, path)).to_json()}
 
-    async def _call(self, call: ToolCall) -> Frame:
-        result = await self._host.call(call)
+    async def _spawn(self, asked: list[Allowance]) -> Frame:
+        leases = await self._host.spawn(asked)
+        return {"leases": [[lease.path, list(astuple(lease.granted))] for lease in leases]}
+
+    async def _join(self, path: str, stop: StopReason) -> Frame:
+        await self._host.join(path, stop)
+        return {}
+
+    async def _call(self, call: ToolCall, path: str) -> Frame:
+        result = await self._host.call(call, path)
         return {"content": result.content, "is_error": result.is_error, "done": result.done}
 
     async def _fetch(self, request: Fetch) -> Frame:

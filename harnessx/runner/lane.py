@@ -276,7 +276,7 @@ def summarize(record: Trajectory, key: str) -> RolloutResult:
     late = record.stop_reason is StopReason.WALL_LIMIT
     made = hashlib.blake2b(digest_size=16)
     for step in record.steps:
-        for exchange in step.exchanges:
+        for exchange in step.all_exchanges:
             made.update(exchange.key.encode())
     return RolloutResult(
         key=key,
@@ -295,8 +295,8 @@ def summarize(record: Trajectory, key: str) -> RolloutResult:
         error=record.error or ("the wall-time limit was reached" if late else ""),
         wall_s=record.wall_s,
         trail="".join(record.trail),
-        side_calls=sum(e.path.startswith("processor") for step in record.steps for e in step.exchanges),
-        tool_calls=sum(len(step.calls) for step in record.steps),
+        side_calls=sum(not e.path.startswith("main") for step in record.steps for e in step.all_exchanges),
+        tool_calls=sum(len(step.all_calls) for step in record.steps),
         paid=record.paid,
     )
 

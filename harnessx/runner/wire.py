@@ -14,16 +14,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias, get_args
 
 from harnessx.canonical import json_line
+from harnessx.delegation import Allowance
 from harnessx.errors import Failure, FetchRefused, LimitReached, ModelFailure, Source, StopReason, ToolError
 from harnessx.messages import Conversation, Message, ModelRequest, Part, Role, ToolCall, ToolSchema
 from harnessx.web import Fetch, body_from_json
 
-VERSION = 4
+VERSION = 5
 MAX_FRAME = 32 * 1024 * 1024
 """Bytes a worker may send at once."""
 MAX_DEPTH = 100
@@ -244,6 +246,24 @@ def read_call(data: Mapping[str, Any]) -> ToolCall:
     if not isinstance(call.arguments, dict) or not (call.raw is None or isinstance(call.raw, str)):
         raise WireError(f"a call of {call.name!r} with arguments that are no object")
     return call
+
+
+def read_allowances(data: object) -> list[Allowance]:
+    """What the side that is not trusted asks for its sub-agents.
+
+    Raises:
+        WireError, KeyError: fields missing, or of wrong types.
+    """
+    if not isinstance(data, list):
+        raise WireError("allowances that are no list")
+    return [_allowance(row["steps"], row["tokens"], row["usd"]) for row in data]
+
+
+def _allowance(steps: Any, tokens: Any, usd: Any) -> Allowance:
+    whole = type(steps) is int and steps > 0 and (tokens is None or (type(tokens) is int and tokens > 0))
+    if not whole or not (usd is None or (type(usd) in (int, float) and 0 < usd < math.inf)):
+        raise WireError(f"an allowance of {steps!r} steps, {tokens!r} tokens, {usd!r} USD")
+    return Allowance(steps, tokens, usd)
 
 
 def read_fetch(data: Mapping[str, Any]) -> Fetch:

@@ -21,10 +21,13 @@ import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
-from harnessx.errors import ContractViolation, Failure, Outcome, Source
+from harnessx.delegation import Allowance, Lease
+from harnessx.errors import ContractViolation, Failure, Outcome, Source, StopReason
 from harnessx.harness import HarnessConfig
 from harnessx.loop import Episode, RunLoop
 from harnessx.messages import ModelRequest, ModelResponse, ToolCall, ToolSchema
@@ -110,15 +113,25 @@ class WirePort:
         frame = await self._ask({"t": "complete", **self._writer.write(request, path)})
         return ModelResponse.from_json(frame["response"])
 
-    async def call(self, call: ToolCall) -> ToolResult:
+    async def call(self, call: ToolCall, path: str = "main") -> ToolResult:
         """Ask the host to run an environment tool."""
-        frame = await self._ask({"t": "call", "call": call.to_json()})
+        order: Frame = {"t": "call", "call": call.to_json()}
+        frame = await self._ask(order if path == "main" else {**order, "path": path})
         return ToolResult(frame["content"], frame["is_error"], frame["done"])
 
     async def fetch(self, request: Fetch) -> Fetched:
         """Ask the host to ask another."""
         frame = await self._ask({"t": "fetch", **request.to_json()})
         return Fetched.from_json(frame["fetched"])
+
+    async def spawn(self, asked: Sequence[Allowance]) -> list[Lease]:
+        """Ask the host for budgets."""
+        frame = await self._ask({"t": "spawn", "asked": [asdict(allowance) for allowance in asked]})
+        return [Lease(path, Allowance(*granted)) for path, granted in frame["leases"]]
+
+    async def join(self, path: str, stop: StopReason) -> None:
+        """Tell the host that a sub-agent has ended."""
+        await self._ask({"t": "join", "path": path, "stop": stop.value})
 
     async def _ask(self, frame: Frame) -> Frame:
         frame["id"] = next(self._ids)

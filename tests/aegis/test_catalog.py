@@ -18,7 +18,8 @@ from aegis.gate.source import findings_in
 from aegis.history import History, Tried
 from aegis.manifest import Evidence, FileChange, Manifest, Signature
 from aegis.meta.base import Brief
-from aegis.meta.catalog.catalog import LEVERS, Catalog
+from aegis.meta.catalog import modern
+from aegis.meta.catalog.catalog import LEVERS, SETS, Catalog
 from aegis.meta.catalog.lever import Scene
 from aegis.meta.catalog.source import guard
 from aegis.record import Bucket, CandidateRecord, Decision, Prediction
@@ -30,6 +31,7 @@ from benchmarks.bounded import Bounded
 from benchmarks.household import Household
 from harnessx import Edit, HarnessConfig, ModelConfig, Spec
 from harnessx.algebra import Insert
+from harnessx.errors import UserError
 
 WORLD = Household(seed=3)
 H0 = WORLD.harness()
@@ -207,3 +209,32 @@ async def test_rulings_keep_the_order_of_ships():
         assert ruling.candidate.parent == harness
         harness = ruling.candidate.harness
     assert harness == final
+
+
+def test_the_usual_levers_are_searched_unless_all_are_asked_for(scene):
+    assert Catalog().shelf == LEVERS
+    assert not {lever.name for lever in modern.LEVERS} & {lever.name for lever in LEVERS}
+    asked = brief(scene)
+    proposed = {
+        part
+        for seed in range(12)
+        for proposal in asyncio.run(Catalog(seed=seed, levers="all").propose(asked))
+        for part in proposal.manifest.lever.split(" + ")
+    }
+    assert proposed & {lever.name for lever in modern.LEVERS}
+    with pytest.raises(UserError, match=r"meta\.levers='modern' is no set of levers; valid: usual, all"):
+        Catalog(levers="modern")
+
+
+def test_every_modern_lever_makes_harnesses_that_play_and_come_back_from_yaml(scene):
+    agent = ModelConfig(main=Bounded(seed=0))
+    (task,) = WORLD.tasks("evolve", 1)
+    for lever in SETS["all"][len(LEVERS) :]:
+        variants = lever.variants(scene)
+        assert variants, lever.name
+        for variant in variants:
+            harness = variant.edit.apply(H0)
+            assert HarnessConfig.from_yaml(harness.to_yaml(), harness.assets) == harness
+            record = asyncio.run(agent.agentic(harness).run(task, WORLD.environment(task, 0), WORLD.verifier))
+            assert record.error == "", f"{variant.title}: {record.error}"
+            assert lever.variants(replace(scene, incumbent=harness)) == []

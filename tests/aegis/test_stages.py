@@ -16,9 +16,13 @@ from aegis.record import Bucket, CandidateRecord, Decision, Prediction
 from aegis.stages.critic import criticize
 from aegis.stages.digester import Digest
 from aegis.stages.planner import Landscape, plan
+from aegis.stages.symptoms import Symptom, observe
 from benchmarks.household.h0 import PROMPT, harness
 from harnessx.algebra import Edit
 from harnessx.harness import HarnessConfig
+from harnessx.model_config import ModelConfig
+from harnessx.models.scripted import Scripted
+from harnessx.processors import Plan
 
 WIDER = {"op": "set_slot", "path": "limits.steps", "value": 60}
 UNTYPED = edit("untyped", insert("NoSuchProcessor"))
@@ -279,3 +283,10 @@ async def test_regressions_that_no_candidate_addresses_are_a_concern(tmp_path):
 def test_the_same_harness_measured_again_is_no_regression():
     history = History([{"a": 1.0}, {"a": 0.0}], ["h0", "h0"])
     assert history.regressions() == ()
+
+
+async def test_a_call_of_the_harness_s_own_tool_is_not_malformed_and_one_that_no_tool_answers_is():
+    lines = [{"tool": "plan", "arguments": {"items": []}}, {"tool": "go", "arguments": {}}, "done"]
+    record = await ModelConfig(main=Scripted(lines)).agentic(HarnessConfig([Plan()])).run("Go.")
+    found = {o.symptom: o.steps for o in observe(record)}
+    assert found[Symptom.MALFORMED_CALL] == (2,)

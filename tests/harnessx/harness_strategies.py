@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from harnessx.harness import HarnessConfig, Limits, Slots, ToolRegistry
+from harnessx.processors import Compaction, Plan, ResultPages, SubAgents, ToolDisclosure
 from harnessx.processors.budget import StepBudgetReminder, TokenBudget
 from harnessx.processors.context import SlidingWindow, ToolResultCompression, ToolResultTruncation
 from harnessx.processors.control import LoopDetection
@@ -51,6 +52,11 @@ specs = st.one_of(
     st.builds(lambda n: spec_of(RunningNotes(max_items=n)), numbers),
     st.builds(lambda t: spec_of(SystemPrompt(text=f"Be {t}")), texts),
     st.just(spec_of(LoopDetection())),
+    st.builds(lambda n: spec_of(Compaction(max_tokens=100 * n, target_tokens=50 * n, summary_tokens=n)), numbers),
+    st.builds(lambda n, t: spec_of(SubAgents(steps=n, tokens=n, prompt=t)), numbers, texts),
+    st.builds(lambda n, t: spec_of(ToolDisclosure(core=[t], max_chars=n)), numbers, texts),
+    st.builds(lambda n: spec_of(ResultPages(page_chars=n + 1)), numbers),
+    st.builds(lambda n: spec_of(Plan(every=n)), numbers),
     st.just(spec_of(SlidingWindow())),
     st.just(spec_of(ToolResultCompression())),
     st.builds(

@@ -10,14 +10,14 @@ symptom fills.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from aegis.candidate import Candidate, Proposal
 from aegis.manifest import Evidence, Manifest
 from aegis.meta.base import Brief, Judgement, Review
-from aegis.meta.catalog import parts, prompts, source
+from aegis.meta.catalog import modern, parts, prompts, source
 from aegis.meta.catalog.lever import Lever, Scene, Variant
 from aegis.meta.catalog.posterior import Effects
 from aegis.record import Decision, Prediction
@@ -25,10 +25,12 @@ from aegis.stages.digester import TaskDigest
 from aegis.stages.planner import Landscape
 from aegis.stages.symptoms import Observation, Symptom
 from harnessx.algebra import Edit
-from harnessx.errors import HarnessInvalid
+from harnessx.errors import HarnessInvalid, UserError
 from harnessx.trajectory import Trajectory
 
 LEVERS: tuple[Lever, ...] = (*prompts.LEVERS, *parts.LEVERS, *source.LEVERS)
+SETS: Mapping[str, tuple[Lever, ...]] = {"usual": LEVERS, "all": (*LEVERS, *modern.LEVERS)}
+"""What ``meta.levers`` may be: one lever more changes every draw, so what is added later is a set of its own."""
 PACKAGE = 2
 """Levers in one package at most; none goes with another in the first round, where one alone may be confirmed."""
 HOPE = 0.04
@@ -47,13 +49,26 @@ class Catalog:
         seed: of every draw.
         directed: False draws levers uniformly, whatever failed: the random-search baseline.
         shuffle: True permutes the failure categories before levers are chosen: what direction is worth.
+        levers: which of `SETS` is searched.
+
+    Raises:
+        UserError: no such set.
     """
 
     seed: int = 0
     directed: bool = True
     shuffle: bool = False
     name: str = "catalog"
-    levers: tuple[Lever, ...] = field(default=LEVERS, repr=False)
+    levers: str = "usual"
+
+    def __post_init__(self) -> None:
+        if self.levers not in SETS:
+            raise UserError(f"meta.levers={self.levers!r} is no set of levers; valid: {', '.join(SETS)}")
+
+    @property
+    def shelf(self) -> tuple[Lever, ...]:
+        """The levers that are searched."""
+        return SETS[self.levers]
 
     def undirected(self) -> Catalog:
         """The same catalog without direction."""
@@ -113,7 +128,7 @@ class Catalog:
         """A draw of what the levers add; without direction, one that knows nothing."""
         if not self.directed:
             return Effects((), {}, rng)
-        hopes = {lever.name: HOPE * max(lever.cures.values(), default=0.0) for lever in self.levers}
+        hopes = {lever.name: HOPE * max(lever.cures.values(), default=0.0) for lever in self.shelf}
         return Effects(brief.history.tried, hopes, rng)
 
     def _aims(self, brief: Brief, rng: random.Random) -> list[Symptom]:
@@ -143,7 +158,7 @@ class Catalog:
         taken = {lever.name for package in picked for lever, _ in package}
         resting = set(brief.landscape.forbidden_levers)
         scored: list[tuple[float, str, Choice]] = []
-        for lever in self.levers:
+        for lever in self.shelf:
             chance = self._cures(lever, symptom)
             variant = self._best_variant(lever, scene, brief, effects) if chance else None
             if variant is not None and lever.name not in taken and lever.name not in resting:
@@ -164,7 +179,7 @@ class Catalog:
         """Up to as many levers as a package may have, drawn uniformly; not those that seem harmful."""
         scene = Scene(brief.incumbent, brief.digest.failing, brief.trajectories)
         taken = {lever.name for package in picked for lever, _ in package}
-        levers = [lever for lever in self.levers if lever.name not in taken]
+        levers = [lever for lever in self.shelf if lever.name not in taken]
         rng.shuffle(levers)
         size = rng.randint(1, _most(brief))
         package: list[Choice] = []
@@ -190,7 +205,7 @@ class Catalog:
         scene = Scene(brief.incumbent, brief.digest.failing, brief.trajectories)
         package: list[Choice] = []
         for name in names:
-            lever = next((item for item in self.levers if item.name == name), None)
+            lever = next((item for item in self.shelf if item.name == name), None)
             variant = self._best_variant(lever, scene, brief, effects) if lever is not None else None
             if lever is not None and variant is not None and self._admits(package, (lever, variant), brief):
                 package.append((lever, variant))
