@@ -9,8 +9,8 @@ Outcome says who is to be believed about the result:
 ``passed`` / ``failed``   the verifier scored the rollout, whatever ended it (limits included)
 ``harness_error``         the harness broke: a crashing processor, a broken contract, a worker that
                           talks nonsense or stalls. Scores 0: a harness may not crash for free.
-``infra_error``           the world broke: provider, environment, sandbox, verifier, a host on the network.
-                          Missing, retried, and never evidence against a harness.
+``infra_error``           the world broke: provider, environment, sandbox, verifier, a host on the network,
+                          a tool server. Missing, retried, and never evidence against a harness.
 ========================  ======================================================================
 
 Classification happens where foreign code is called: user code raises plain Python errors, and
@@ -71,6 +71,8 @@ class Source(StrEnum):
     VERIFIER = "verifier"
     NETWORK = "network"
     """A host that evolved code was allowed to ask."""
+    SERVER = "server"
+    """A tool server that the user configured."""
     WORKER = "worker"
 
     @property

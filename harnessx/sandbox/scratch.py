@@ -36,11 +36,12 @@ def excess_of(folder: Path, most: int, pid: int) -> str:
     too many entries, too deep; '' for nothing.
 
     The kernel bounds one file, and this all of them. A file that disappears while this looks counts for
-    nothing. No link is followed. A removed file that is mapped and not open is bounded as memory, not here.
+    nothing. No link is followed; ``pid`` 0 is nobody. A removed file that is mapped and not open is bounded as
+    memory, not here.
     """
     entries = 0
     try:
-        size = _nameless(pid)
+        size = _nameless(pid) if pid else 0
     except OSError as error:
         return f"holds what cannot be looked at ({error.strerror})"
     if size > most:
