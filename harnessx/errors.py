@@ -57,6 +57,8 @@ class StopReason(StrEnum):
     """A processor raised `Interrupt`."""
     INTERCEPTED = "intercepted"
     """A processor intercepted task_start or step_start."""
+    STUCK = "stuck"
+    """The agent went in circles, and nobody took over."""
     ERROR = "error"
 
 
@@ -117,6 +119,10 @@ class ContractViolation(HarnessxError):
 
 class Interrupt(HarnessxError):
     """Raised by a processor to halt the loop on purpose (the fifth processor outcome)."""
+
+    def __init__(self, detail: str = "", reason: StopReason = StopReason.INTERRUPTED) -> None:
+        self.reason = reason
+        super().__init__(detail or reason.value)
 
 
 class LimitReached(HarnessxError):

@@ -149,7 +149,7 @@ class RunLoop:
             scratch=self._scratch_folder,
             asset=harness.assets.__getitem__,
             fetch=self._fetch,
-            slots={"tool_schemas": tuple(self._schemas.values()), "limits": harness.slots.limits},
+            slots={"tool_schemas": tuple(self._schemas.values()), "limits": harness.slots.limits, "roles": episode.roles},
         )
 
     def _bind(self, harness: HarnessConfig, allow_assets: bool) -> None:
@@ -195,8 +195,8 @@ class RunLoop:
                     else:
                         step += 1
                         stop = await self._step(step)
-            except Interrupt:
-                stop = StopReason.INTERRUPTED
+            except Interrupt as halt:
+                stop = halt.reason
             except LimitReached as limit:
                 stop = limit.reason
             await self._end(step, stop)

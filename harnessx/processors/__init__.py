@@ -15,12 +15,14 @@ from harnessx.processors.model_selection import ModelRouter
 from harnessx.processors.observability import Metrics, SecretRedaction
 from harnessx.processors.prompt import FewShot, Instructions, SystemPrompt
 from harnessx.processors.retry import ParseRetry
+from harnessx.processors.takeover import ConversationRollback, Takeover
 from harnessx.processors.tools import ArgumentCoercion, ToolCallRepair, ToolFilter
 from harnessx.processors.training import TrainingExport, export_dataset
 
 __all__ = [
     "ArgumentCoercion",
     "Checklist",
+    "ConversationRollback",
     "CostGuard",
     "CurrentState",
     "EpisodicMemory",
@@ -37,6 +39,7 @@ __all__ = [
     "SlidingWindow",
     "StepBudgetReminder",
     "SystemPrompt",
+    "Takeover",
     "TokenBudget",
     "ToolCallRepair",
     "ToolFilter",

@@ -20,8 +20,8 @@ from harnessx.errors import Failure, HarnessxError, Source, ToolError, UserError
 from harnessx.messages import ToolCall, ToolSchema
 from harnessx.redaction import redact
 from harnessx.runner.folder import OwnFolder
-from harnessx.runner.stdio import TOO_LONG, speaking
-from harnessx.sandbox.program import enclosed
+from harnessx.runner.stdio import TOO_LONG, harmless, speaking
+from harnessx.sandbox.program import enclosed, environment
 from harnessx.servers import Listing, ToolServer, looked_up, offered, plain
 from harnessx.tasks import ToolResult
 
@@ -184,10 +184,11 @@ class Session:
             return
         env = looked_up(f"servers.{server.name}.env", server.env)
         async with contextlib.AsyncExitStack() as stack:
-            command, folder = list(server.command), None
+            command, folder, told = list(server.command), None, harmless()
             if self._walled is not None:
                 command, folder = await stack.enter_async_context(self._walled(command))
-            yield speaking(command, env, server.answer_bytes, folder)
+                told = environment()
+            yield speaking(command, {**told, **env}, server.answer_bytes, folder)
 
 
 def _transport_errors() -> tuple[type[Exception], ...]:

@@ -237,7 +237,10 @@ def _stop_reason(ending: Ending, host: Host) -> StopReason:
     return said
 
 
-_SAYABLE = (StopReason.FINISHED, StopReason.STEP_LIMIT, StopReason.INTERRUPTED, StopReason.INTERCEPTED)
+_SAYABLE = (
+    *(StopReason.FINISHED, StopReason.STEP_LIMIT, StopReason.INTERRUPTED, StopReason.INTERCEPTED),
+    StopReason.STUCK,
+)
 
 
 async def _close(environment: Environment, record: Trajectory) -> None:

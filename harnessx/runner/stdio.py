@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
+from io import FileIO
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,7 +24,11 @@ EXIT_S = 0.5
 """How long a program may take to end once its input has."""
 _CHUNK = 1 << 16
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TERM")
-"""Of this process's environment, what a program gets besides what the user names."""
+
+
+def harmless() -> dict[str, str]:
+    """Of this process's environment, what any program may know."""
+    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
 
 
 @contextlib.asynccontextmanager
@@ -33,27 +38,40 @@ async def speaking(command: Sequence[str], env: Mapping[str, str], most: int, cw
     """The two streams of a client session with a fresh process of ``command``, whose whole group ends with this.
 
     Args:
-        env: variables besides the harmless ones of this process.
+        env: all that the program is told.
         most: bytes of a line.
 
     Raises:
         OSError: the program cannot be started.
     """
+    ours, theirs = os.pipe()  # our own: asyncio waits for a process until the pipes that it made are read to the end
+    with open(ours, "rb", buffering=0) as output:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=theirs,
+                stderr=asyncio.subprocess.DEVNULL,
+                env=dict(env),
+                cwd=cwd,
+                start_new_session=True,
+            )
+        finally:
+            os.close(theirs)
+        async with _streams(process, output, most) as streams:
+            yield streams
+
+
+@contextlib.asynccontextmanager
+async def _streams(process: asyncio.subprocess.Process, output: FileIO, most: int) -> AsyncIterator[Any]:
+    """The two streams of a client session with ``process``, which ends with this."""
     import anyio
 
-    told = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env={**told, **env},
-        cwd=cwd,
-        start_new_session=True,
-    )
+    stdout, loop = asyncio.StreamReader(), asyncio.get_running_loop()
+    pipe, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdout), output)
     heard, reading = anyio.create_memory_object_stream[Any](0)
     writing, said = anyio.create_memory_object_stream[Any](0)
-    line = _Line(process, most)
+    line = _Line(process, stdout, most)
     work = [asyncio.ensure_future(line.read(heard)), asyncio.ensure_future(line.write(said, heard))]
     try:
         yield reading, writing
@@ -61,6 +79,7 @@ async def speaking(command: Sequence[str], env: Mapping[str, str], most: int, cw
         for task in work:
             task.cancel()
         await asyncio.shield(_end(process))
+        pipe.close()
         await asyncio.gather(*work, return_exceptions=True)
         for stream in (heard, reading, writing, said):
             stream.close()
@@ -81,8 +100,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 class _Line:
     """The two directions of one program."""
 
-    def __init__(self, process: asyncio.subprocess.Process, most: int) -> None:
-        self._process, self._most = process, most
+    def __init__(self, process: asyncio.subprocess.Process, stdout: asyncio.StreamReader, most: int) -> None:
+        self._process, self._stdout, self._most = process, stdout, most
         self._open: set[Any] = set()
         """Requests that have no answer yet."""
 
@@ -92,8 +111,7 @@ class _Line:
         from mcp.shared.message import SessionMessage
         from mcp.types import jsonrpc_message_adapter
 
-        stdout, buffer, skipping = self._process.stdout, bytearray(), False
-        assert stdout is not None
+        stdout, buffer, skipping = self._stdout, bytearray(), False
         with contextlib.suppress(anyio.ClosedResourceError, anyio.BrokenResourceError), heard:
             while chunk := await stdout.read(_CHUNK):
                 buffer += chunk

@@ -7,6 +7,7 @@ it; its verifier then finds them under ``root``. The folder is made when it is f
 
 from __future__ import annotations
 
+import contextlib
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,10 +17,11 @@ from harnessx.errors import Failure, Source, ToolError, UserError
 from harnessx.messages import ToolCall, ToolSchema
 from harnessx.permissions import Effect
 from harnessx.runner.folder import OwnFolder
+from harnessx.sandbox.scratch import place
 from harnessx.tasks import ToolResult
 from harnessx.tools import shell
 from harnessx.tools.edit import replaced
-from harnessx.tools.folder import MAX_LISTED, Folder
+from harnessx.tools.folder import MAX_LISTED, Folder, remove
 from harnessx.tools.snapshots import Snapshots
 
 MAX_LINES = 2000
@@ -94,7 +96,7 @@ class Workspace:
     def root(self) -> Path:
         """The folder, made now if it was not there."""
         if self._own is None:
-            self._own = OwnFolder("harnessx-workspace-")
+            self._own = OwnFolder("harnessx-workspace-", place())
             home = Path(self._own.name).resolve()
             (home / "work").mkdir(0o700)
             (home / "root").mkdir(0o700)
@@ -110,6 +112,8 @@ class Workspace:
     async def close(self) -> None:
         """Remove the folder. Twice is no error."""
         if self._own is not None:
+            with contextlib.suppress(OSError):  # else the next one that is made removes it
+                remove(str(self.root))
             self._own.cleanup()
         self._own = None
 

@@ -44,7 +44,10 @@ class Enclosure:
 
 
 def enclosed(isolation: str, command: Sequence[str], folder: str, root: str, read: Sequence[str] = ()) -> list[str]:
-    """How to start ``command`` with ``folder`` as the one that it can write, and without the caller's environment.
+    """How to start ``command`` with ``folder`` as the one that it can write.
+
+    What it is told of the host is what the caller starts this with, so let that be `environment`: the process that
+    keeps a wall up can be seen from behind it, with its environment.
 
     Args:
         isolation: a resolved name (`harnessx.runner.isolation.resolve_isolation`).
@@ -69,17 +72,17 @@ def enclosed(isolation: str, command: Sequence[str], folder: str, root: str, rea
             raise UserError(f"isolation={isolation} has no wall for programs; {INSTALL}")
 
 
-def environment(home: str = WORKSPACE, tmp: str = "/tmp") -> dict[str, str]:
+def environment() -> dict[str, str]:
     """All that a walled program is told of the host."""
-    return {"PATH": PATH, "HOME": home, "LANG": "C.UTF-8", "TMPDIR": tmp}
+    return {"PATH": PATH, "HOME": WORKSPACE, "LANG": "C.UTF-8", "TMPDIR": "/tmp"}
 
 
 def _started(inside: Enclosure) -> list[str]:
     from harnessx.sandbox.view import python, view
 
     path = os.pathsep.join(view().python_path)
-    bare = ["/usr/bin/env", "-i", f"PYTHONPATH={path}", python(), "-S", "-P", "-s", "-B"]
-    return [*bare, "-m", __name__, json.dumps(asdict(inside))]
+    spec = json.dumps(asdict(inside))
+    return ["/usr/bin/env", f"PYTHONPATH={path}", python(), "-S", "-P", "-s", "-B", "-m", __name__, spec]
 
 
 def _bubblewrap(inside: Enclosure) -> list[str]:
@@ -87,9 +90,8 @@ def _bubblewrap(inside: Enclosure) -> list[str]:
     links = [p for p in inside.read if os.path.islink(p)]
     shown = [part for p in inside.read if p not in links for part in ("--ro-bind", p, p)]
     shown += [part for p in links for part in ("--symlink", os.readlink(p), p)]
-    told = [part for name, value in environment().items() for part in ("--setenv", name, value)]
     return [str(shutil.which("bwrap")), "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL",
-            "--clearenv", *told, *shown, "--proc", "/proc", "--dev", "/dev", "--size", str(CAPS.disk_bytes), "--tmpfs",
+            *shown, "--proc", "/proc", "--dev", "/dev", "--size", str(CAPS.disk_bytes), "--tmpfs",
             "/tmp", "--bind", inside.folder, WORKSPACE, "--remount-ro", "/", "--chdir", WORKSPACE, "--",
             *inside.command]  # fmt: skip
 
@@ -139,7 +141,8 @@ def become(inside: Enclosure) -> None:
         written = dict.fromkeys((home, tmp), landlock.WORKSPACE)
         landlock.restrict(dict.fromkeys((*inside.read, "/proc"), landlock.PROGRAM) | devices | written)
         seccomp.install(seccomp.program_filter())
-    os.execvpe(inside.command[0], inside.command, environment(home, tmp))
+    told = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    os.execvpe(inside.command[0], inside.command, {**told, "HOME": home, "TMPDIR": tmp})
 
 
 def _code(status: int) -> int:

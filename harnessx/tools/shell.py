@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harnessx.sandbox.base import CAPS
-from harnessx.sandbox.program import WORKSPACE, enclosed, limits
+from harnessx.sandbox.program import WORKSPACE, enclosed, environment, limits
 from harnessx.sandbox.scratch import excess_of
 
 SHOWN = 6_000
@@ -47,6 +47,7 @@ async def run(isolation: str, script: str, folder: Path, root: Path, timeout_s: 
             stdout=theirs,
             stderr=theirs,
             cwd=folder,
+            env=environment(),
             start_new_session=True,
             preexec_fn=limits(int(timeout_s) + 1),
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harnessx.errors import ToolError
 from harnessx.sandbox.base import CAPS
-from harnessx.tools.folder import Folder
+from harnessx.tools.folder import Folder, remove
 
 MAX_KEPT = 16
 """Checkpoints at once; the oldest goes first."""
@@ -76,7 +76,7 @@ class Snapshots:
         if label not in self._kept:
             raise ToolError(f"there is no checkpoint {label!r:.100}; there are: {', '.join(self._kept) or 'none'}")
         snapshot = self._kept[label]
-        _remove(str(self._folder))
+        remove(str(self._folder))
         os.mkdir(self._folder, 0o700)
         for path in snapshot.folders:
             os.mkdir(self._folder / path)
@@ -105,14 +105,3 @@ class Snapshots:
         for entry in list(os.scandir(self._store)):
             if entry.name not in held:
                 os.unlink(entry.path)
-
-
-def _remove(folder: str) -> None:
-    """Remove a folder, whatever its modes forbid."""
-    os.chmod(folder, 0o700)
-    for entry in list(os.scandir(folder)):
-        if entry.is_dir(follow_symlinks=False):
-            _remove(entry.path)
-        else:
-            os.unlink(entry.path)
-    os.rmdir(folder)
