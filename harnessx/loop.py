@@ -149,7 +149,11 @@ class RunLoop:
             scratch=self._scratch_folder,
             asset=harness.assets.__getitem__,
             fetch=self._fetch,
-            slots={"tool_schemas": tuple(self._schemas.values()), "limits": harness.slots.limits, "roles": episode.roles},
+            slots={
+                "tool_schemas": tuple(self._schemas.values()),
+                "limits": harness.slots.limits,
+                "roles": episode.roles,
+            },
         )
 
     def _bind(self, harness: HarnessConfig, allow_assets: bool) -> None:

@@ -10,6 +10,7 @@ from harnessx.processors.context import (
 from harnessx.processors.control import LoopDetection, RepeatedFailureGuard
 from harnessx.processors.evaluation import Checklist, SelfVerification
 from harnessx.processors.execution import ToolPolicy
+from harnessx.processors.long_term import LongTermMemory
 from harnessx.processors.memory import EpisodicMemory, RunningNotes
 from harnessx.processors.model_selection import ModelRouter
 from harnessx.processors.observability import Metrics, SecretRedaction
@@ -28,6 +29,7 @@ __all__ = [
     "EpisodicMemory",
     "FewShot",
     "Instructions",
+    "LongTermMemory",
     "LoopDetection",
     "Metrics",
     "ModelRouter",

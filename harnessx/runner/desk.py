@@ -20,6 +20,8 @@ from harnessx.models.base import CallContext
 
 LOOK_S = 0.1
 """Seconds between two looks for an answer."""
+SETTLED_S = 1.0
+"""After so long an empty file is an answer, and not one that is being written."""
 MAX_CHARS = 4_000
 """Of an answer."""
 
@@ -59,8 +61,9 @@ class FileDesk:
 
 
 def _answer(file: Path) -> str | None:
-    """What was answered; None while nothing was."""
+    """What was answered; None while nothing was, or an empty file has only just been made."""
     try:
-        return file.read_text(encoding="utf-8", errors="replace").strip()
+        said = file.read_text(encoding="utf-8", errors="replace").strip()
+        return said if said or time.time() - file.stat().st_mtime > SETTLED_S else None
     except OSError:
         return None

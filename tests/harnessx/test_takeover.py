@@ -8,18 +8,19 @@ import time
 from pathlib import Path
 
 import pytest
-from loop_drive import ECHO, Accept, run, texts
+from loop_drive import ECHO, Accept, World, run, texts
 from worker_drive import WALL
 
 from harnessx.errors import Outcome, StopReason
 from harnessx.harness import HarnessConfig, Limits, Slots
-from harnessx.model_config import ModelConfig
+from harnessx.model_config import ModelConfig, Models
 from harnessx.models.scripted import Scripted
 from harnessx.processors import ConversationRollback, Takeover
 from harnessx.runner.cassette import Cassette, ResponseTape
 from harnessx.runner.desk import FileDesk
 from harnessx.runner.isolation import Workers
 from harnessx.runner.rollout import Rollout, run_rollout
+from harnessx.spec import Spec
 from harnessx.tasks import Task
 
 LOOPING = HarnessConfig([Takeover(repeats=3)], Slots(limits=Limits(steps=12)))
@@ -82,17 +83,12 @@ async def test_an_answer_is_recorded_and_nobody_is_asked_twice(tmp_path) -> None
 
 
 async def test_behind_the_wall_a_person_is_asked_through_the_host(tmp_path) -> None:
-    from harnessx.model_config import Models
-
     source = "from harnessx.processors.takeover import Takeover as T\nfrom dataclasses import dataclass\n"
-    source += "from harnessx.hooks import Hook\n@dataclass\nclass P(T):\n    hooks = (Hook.AFTER_TOOL, Hook.BEFORE_MODEL)\n"
-    from harnessx.spec import Spec
-
+    source += "from harnessx.hooks import Hook\n@dataclass\nclass P(T):\n"
+    source += "    hooks = (Hook.AFTER_TOOL, Hook.BEFORE_MODEL)\n"
     harness = HarnessConfig([Spec("assets/p.py:P")], Slots(limits=Limits(steps=8)), {"assets/p.py": source})
     workers = Workers(WALL)
     try:
-        from loop_drive import World
-
         order = Rollout(harness, Task("Say hello.", "t"))
         play = run_rollout(order, Models(models(tmp_path)), World(), Accept(), execute=workers.execute)
         playing = asyncio.ensure_future(play)

@@ -17,7 +17,7 @@ from typing import TypeAlias
 from aegis.candidate import Candidate, Proposal
 from aegis.manifest import Evidence, Manifest
 from aegis.meta.base import Brief, Judgement, Review
-from aegis.meta.catalog import parts, prompts, source
+from aegis.meta.catalog import learnt, parts, prompts, source
 from aegis.meta.catalog.lever import Lever, Scene, Variant
 from aegis.meta.catalog.posterior import Effects
 from aegis.record import Decision, Prediction
@@ -47,6 +47,7 @@ class Catalog:
         seed: of every draw.
         directed: False draws levers uniformly, whatever failed: the random-search baseline.
         shuffle: True permutes the failure categories before levers are chosen: what direction is worth.
+        memory: True merges what evolve tasks taught into a long-term memory, by edits that are gated like others.
     """
 
     seed: int = 0
@@ -54,6 +55,11 @@ class Catalog:
     shuffle: bool = False
     name: str = "catalog"
     levers: tuple[Lever, ...] = field(default=LEVERS, repr=False)
+    memory: bool = False
+
+    def __post_init__(self) -> None:
+        if self.memory and not set(learnt.LEVERS) <= set(self.levers):
+            object.__setattr__(self, "levers", (*self.levers, *learnt.LEVERS))
 
     def undirected(self) -> Catalog:
         """The same catalog without direction."""
