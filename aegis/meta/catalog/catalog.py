@@ -58,8 +58,9 @@ class Catalog:
     memory: bool = False
 
     def __post_init__(self) -> None:
-        if self.memory and not set(learnt.LEVERS) <= set(self.levers):
-            object.__setattr__(self, "levers", (*self.levers, *learnt.LEVERS))
+        if self.memory:  # a catalog that was made from another has them already
+            new = tuple(lever for lever in learnt.LEVERS if lever not in self.levers)
+            object.__setattr__(self, "levers", (*self.levers, *new))
 
     def undirected(self) -> Catalog:
         """The same catalog without direction."""
