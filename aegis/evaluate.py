@@ -84,6 +84,8 @@ def _show(
     print(f"{meter.rollouts} rollouts{missing}, {notation.count(meter.tokens)} tokens")
     if config["sandbox"]["allow_hosts"]:
         print(notation.reachable(config["sandbox"]["allow_hosts"]))
+    if config.get("servers"):
+        print(notation.served(sorted(config["servers"])))
 
 
 async def _measure(config: dict[str, Any], names: list[str | None]) -> tuple[list[Evaluation], Meter, Readings | None]:

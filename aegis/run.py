@@ -33,7 +33,7 @@ from aegis.settings import Settings, instantiate, load_harness
 from aegis.statistics import Elond, Ledger, Spending
 from aegis.store import RunStore
 from aegis.strategies.base import Result, Schedule, Strategy
-from aegis.views.notation import reachable
+from aegis.views.notation import reachable, served
 from aegis.views.progress import Progress
 from aegis.watch import Watch
 from harnessx.errors import BudgetSpent, UserError
@@ -265,6 +265,8 @@ def _publish(
     promise = phrases.promise(settings.gate, _ledger(settings).guarantee, sorted(evolve - validation))
     if hosts:
         promise = f"{promise} {reachable(hosts)}"
+    if settings.pool.servers:
+        promise = f"{promise} {served([server.name for server in settings.pool.servers])}"
     journal.begin(baseline, promise)
     progress.note(promise)
 

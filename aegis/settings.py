@@ -15,6 +15,7 @@ from aegis.allowance import Budget
 from aegis.evaluator import SPLITS
 from aegis.gate.approval import Risk
 from aegis.gate.config import GateConfig
+from aegis.outside import tool_servers
 from aegis.routing import ROUTER, RoutedPool, System
 from harnessx.errors import HarnessInvalid, UserError
 from harnessx.harness import HarnessConfig
@@ -33,7 +34,7 @@ S = TypeVar("S")
 
 SECTIONS = frozenset(
     """seed harness rounds patience candidates attempts sealed_attempts actionability
-    budget permissions provider run sandbox benchmark task_model meta gate strategy runner tracking""".split()
+    budget permissions provider run sandbox servers benchmark task_model meta gate strategy runner tracking""".split()
 )
 PARTS = (
     *(f"benchmark.{name}" for name in ("name", "_target_", "splits", *(f"splits.{split}" for split in SPLITS))),
@@ -126,8 +127,8 @@ class Settings:
 
     @property
     def steady(self) -> bool:
-        """Whether the same question has the same answer whenever it is asked: of the model, and of no open host."""
-        return self.pool.model.deterministic and not self.pool.web.allow_hosts
+        """Whether the same question has the same answer whenever it is asked: of the model, and of nobody outside."""
+        return self.pool.model.deterministic and not self.pool.web.allow_hosts and not self.pool.servers
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -324,6 +325,7 @@ def pool_config(config: Mapping[str, Any]) -> PoolConfig:
         patience=Patience(patience.timeout_s, patience.patience_s),
         permissions=permissions(config["permissions"]),
         web=web_rules(config.get("sandbox") or asdict(WebRules()), runner["persist"]),
+        servers=tool_servers(config.get("servers") or {}, runner),
     )
 
 
@@ -387,6 +389,8 @@ def load_harness(name: str | None, benchmark: Benchmark, isolation: str = "none"
                 build(spec, harness.assets, allow_assets=False)
             except HarnessInvalid as error:
                 raise UserError(f"harness={name}: {error}") from error
+    if harness.slots.workspace == "shell" and isolation == "inprocess":
+        raise UserError(f"harness={name} runs commands (slots.workspace), and isolation=inprocess does not: {INSTALL}")
     if harness.has_code and isolation == "inprocess":
         raise UserError(f"harness={name} brings code of its own, which isolation=inprocess does not run: {INSTALL}")
     return harness

@@ -9,8 +9,8 @@ Outcome says who is to be believed about the result:
 ``passed`` / ``failed``   the verifier scored the rollout, whatever ended it (limits included)
 ``harness_error``         the harness broke: a crashing processor, a broken contract, a worker that
                           talks nonsense or stalls. Scores 0: a harness may not crash for free.
-``infra_error``           the world broke: provider, environment, sandbox, verifier, a host on the network.
-                          Missing, retried, and never evidence against a harness.
+``infra_error``           the world broke: provider, environment, sandbox, verifier, a host on the network,
+                          a tool server. Missing, retried, and never evidence against a harness.
 ========================  ======================================================================
 
 Classification happens where foreign code is called: user code raises plain Python errors, and
@@ -61,6 +61,8 @@ class StopReason(StrEnum):
     """A processor raised `Interrupt`."""
     INTERCEPTED = "intercepted"
     """A processor intercepted task_start or step_start."""
+    STUCK = "stuck"
+    """The agent went in circles, and nobody took over."""
     ERROR = "error"
 
 
@@ -75,6 +77,8 @@ class Source(StrEnum):
     VERIFIER = "verifier"
     NETWORK = "network"
     """A host that evolved code was allowed to ask."""
+    SERVER = "server"
+    """A tool server that the user configured."""
     WORKER = "worker"
 
     @property
@@ -119,6 +123,10 @@ class ContractViolation(HarnessxError):
 
 class Interrupt(HarnessxError):
     """Raised by a processor to halt the loop on purpose (the fifth processor outcome)."""
+
+    def __init__(self, detail: str = "", reason: StopReason = StopReason.INTERRUPTED) -> None:
+        self.reason = reason
+        super().__init__(detail or reason.value)
 
 
 class LimitReached(HarnessxError):

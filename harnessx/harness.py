@@ -101,12 +101,14 @@ class HarnessConfig:
 
     @property
     def own_effects(self) -> dict[str, frozenset[Effect]]:
-        """What its own tools declare to do, by class name; and its processors, where they declare anything."""
+        """What its own tools declare to do, by class name; its processors and its workspace, if they reach beyond."""
         tools = [traits_of(spec, self.assets) for spec in self.slots.tools.add]
         declared = {traits.name: traits.effects for traits in tools}
         for traits in self._traits:
             if traits.effects:
                 declared[traits.name] = traits.effects | declared.get(traits.name, frozenset())
+        if self.slots.workspace == "shell":
+            declared["shell"] = frozenset({Effect.READ, Effect.WRITE, Effect.EXECUTE})
         return declared
 
     def at(self, hook: Hook) -> tuple[Spec, ...]:

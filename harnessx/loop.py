@@ -160,8 +160,8 @@ class RunLoop:
                     else:
                         step += 1
                         stop = await self._step(step)
-            except Interrupt:
-                stop = StopReason.INTERRUPTED
+            except Interrupt as halt:
+                stop = halt.reason
             except LimitReached as limit:
                 stop = limit.reason
             await self._end(step, stop)

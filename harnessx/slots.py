@@ -42,8 +42,9 @@ class Slots:
     """The fixed set of things all processors share (S in the paper).
 
     ``permissions`` is the harness's rule on what its tools may do; the user's rule stands beside it.
-    ``tracer`` is ``full`` (contents in the trajectory) or ``summary`` (counts only). ``workspace``,
-    ``sandbox`` and ``plugins`` name providers; only the ones listed in `_PROVIDERS` exist.
+    ``tracer`` is ``full`` (contents in the trajectory) or ``summary`` (counts only). ``workspace`` is ``scratch``
+    (a folder that only the harness's code has), ``files`` (and one on the host, with tools to work in it) or
+    ``shell`` (and commands there). ``sandbox`` and ``plugins`` name providers; only those of `_PROVIDERS` exist.
     """
 
     tools: ToolRegistry = field(default_factory=ToolRegistry)
@@ -130,7 +131,7 @@ class Slots:
 
 
 _DEFAULTS = {"tracer": "full", "workspace": "scratch", "sandbox": "auto"}
-_PROVIDERS = {"tracer": ("full", "summary"), "workspace": ("scratch",), "sandbox": ("auto",)}
+_PROVIDERS = {"tracer": ("full", "summary"), "workspace": ("scratch", "files", "shell"), "sandbox": ("auto",)}
 
 
 def known(what: str, data: Mapping[str, Any], valid: list[str]) -> None:

@@ -19,13 +19,16 @@ TOP_LEVEL = {
     "LICENSE", "Makefile", "README.md", "pyproject.toml", "requirements.lock",
     "aegis", "benchmarks", "configs", "docs", "harnessx", "results", "scripts", "tests",
 }  # fmt: skip
-HEAVY = ("datasets", "hydra", "libcst", "litellm", "numpy", "pandas", "pyarrow", "ray", "torch", "wandb")
+HEAVY = (
+    *("datasets", "httpx2", "hydra", "libcst", "litellm", "mcp", "numpy", "pandas", "pyarrow", "ray", "torch"),
+    "wandb",
+)
 GRAB_BAGS = ("utils", "util", "helpers", "helper", "common", "misc", "manager")
 FLOORS = (
     "canonical delegation errors permissions",
     "messages sandbox",
     "hooks models tools trajectory tasks web",
-    "processor contracts redaction spec",
+    "processor contracts redaction servers spec",
     "harness processors model_config slots",
     "algebra loop pipeline port spawning toolbox",
     "runner bundles agent run trace docs",

@@ -87,6 +87,11 @@ def _signed(fraction: float) -> str:
     return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
 
 
+def served(servers: Sequence[str]) -> str:
+    """Whose tools rollouts had besides those of their world, in a sentence."""
+    return f"Rollouts had the tools of {', '.join(servers)} (servers); what these said is replayed as set there."
+
+
 def reachable(hosts: Sequence[str]) -> str:
     """Which hosts were open to evolved code, in a sentence."""
     return f"Evolved code was allowed to ask {', '.join(hosts)} (sandbox.allow_hosts); what they said is replayed."

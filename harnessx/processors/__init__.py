@@ -14,6 +14,7 @@ from harnessx.processors.disclosure import ToolDisclosure
 from harnessx.processors.evaluation import Checklist, SelfVerification
 from harnessx.processors.execution import ToolPolicy
 from harnessx.processors.guardrails import InputGuard, OutputGuard
+from harnessx.processors.long_term import LongTermMemory
 from harnessx.processors.memory import EpisodicMemory, RunningNotes
 from harnessx.processors.model_selection import ModelRouter
 from harnessx.processors.observability import Metrics, SecretRedaction
@@ -23,6 +24,7 @@ from harnessx.processors.prompt import FewShot, Instructions, SystemPrompt
 from harnessx.processors.retry import ParseRetry
 from harnessx.processors.skills import Skills
 from harnessx.processors.sub_agents import SubAgents
+from harnessx.processors.takeover import ConversationRollback, Takeover
 from harnessx.processors.tools import ArgumentCoercion, ToolCallRepair, ToolFilter
 from harnessx.processors.training import TrainingExport, export_dataset
 
@@ -31,12 +33,14 @@ __all__ = [
     "Auditor",
     "Checklist",
     "Compaction",
+    "ConversationRollback",
     "CostGuard",
     "CurrentState",
     "EpisodicMemory",
     "FewShot",
     "InputGuard",
     "Instructions",
+    "LongTermMemory",
     "LoopDetection",
     "Metrics",
     "ModelRouter",
@@ -53,6 +57,7 @@ __all__ = [
     "StepBudgetReminder",
     "SubAgents",
     "SystemPrompt",
+    "Takeover",
     "TokenBudget",
     "ToolCallRepair",
     "ToolDisclosure",

@@ -38,6 +38,7 @@ from harnessx.trajectory import Exchange, FetchExchange, Shorthand, Step, ToolEx
 from harnessx.web import Fetch, Fetched
 
 _MODEL, _WORLD, _NETWORK = boundary(Source.MODEL), boundary(Source.ENVIRONMENT), boundary(Source.NETWORK)
+_LOST = (Source.ENVIRONMENT, Source.NETWORK, Source.SERVER, Source.SANDBOX)
 _FILE = boundary(Source.SANDBOX, "the trajectory file")
 
 
@@ -242,8 +243,8 @@ class Host:
 
     @property
     def world_lost(self) -> bool:
-        """Whether the environment broke, or a host on the network did not answer."""
-        return isinstance(self.failure, Failure) and self.failure.source in (Source.ENVIRONMENT, Source.NETWORK)
+        """Whether the environment broke, or what is beside it: a host on the network, a tool server, a wall."""
+        return isinstance(self.failure, Failure) and self.failure.source in _LOST
 
     def finish(self) -> None:
         """Close the last step and settle the totals."""

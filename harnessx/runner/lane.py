@@ -26,16 +26,19 @@ from harnessx.models.identity import Identity
 from harnessx.models.patience import Patience
 from harnessx.permissions import Effect
 from harnessx.redaction import redact
+from harnessx.runner.beside import served
 from harnessx.runner.broker import Broker
 from harnessx.runner.cassette import Cassette, Entry, Freshness, RecordedVerifier, RecordedWorld, ResponseTape
 from harnessx.runner.gateway import FetchTape, Web
 from harnessx.runner.host import Recorder
 from harnessx.runner.isolation import Workers
 from harnessx.runner.jobs import RolloutResult
+from harnessx.runner.mcp import walled
 from harnessx.runner.rollout import Rollout, run_rollout
 from harnessx.runner.tellers import LaneTeller
 from harnessx.runner.wire import Channel, Frame
 from harnessx.sandbox.kernel import die_with_parent
+from harnessx.servers import Listing
 from harnessx.tasks import Benchmark, Environment, Task, Verifier
 from harnessx.trajectory import Trajectory
 from harnessx.web import WebRules
@@ -125,7 +128,8 @@ class Lane:
             said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             self.channel.send({"t": "unable", "error": redact(said)})
             return
-        self._workers = Workers(frame["isolation"])
+        self._workers, self._isolation = Workers(frame["isolation"]), frame["isolation"]
+        self._listings = [Listing.from_json(row) for row in frame["servers"]]
         self._broker = Broker(WebRules.from_json(frame["web"]))
         self._seed, self._persist = frame["seed"], frame["persist"]
         self._freshness = Freshness(frame["window_s"])
@@ -213,17 +217,24 @@ class Lane:
                 environment, verifier = self._world(rollout, frame.get("world", ()))
         except Failure as failure:
             return Trajectory(rollout.task.id, rollout.attempt, rollout.harness.digest, error=str(failure))
+        strict = frame["confirming"]
         return await run_rollout(
             rollout,
             self._models,
             environment,
             verifier,
             execute=self._workers.execute,
-            tape=ResponseTape(tape, self._freshness, strict=frame["confirming"]),
+            tape=ResponseTape(tape, self._freshness, strict=strict),
             recorder=Recorder(),
             granted=self._granted[rollout.harness.digest],
-            web=Web(self._broker, FetchTape(tape, self._freshness, strict=frame["confirming"])),
+            web=Web(self._broker, FetchTape(tape, self._freshness, strict=strict)),
+            servers=[self._served(listing, tape, rollout.key, strict=strict) for listing in self._listings],
+            isolation=self._isolation,
         )
+
+    def _served(self, listing: Listing, tape: Cassette, key: str, *, strict: bool) -> Environment:
+        wall = walled(listing.server, self._isolation)
+        return served(listing, tape, key, self._freshness, wall, strict=strict)
 
     def _world(self, rollout: Rollout, stored: Any) -> tuple[Environment | None, Verifier]:
         benchmark, task = self._benchmark, rollout.task

@@ -115,6 +115,7 @@ class LaneProcess:
                 "window_s": config.window_s,
                 "patience": dataclasses.asdict(config.patience),
                 "web": config.web.to_json(),
+                "servers": [listing.to_json() for listing in self._pool.listings],
                 "share": self._share,
                 "metered": self._pool.purse is not None,
             }

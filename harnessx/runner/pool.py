@@ -34,9 +34,11 @@ from harnessx.runner.jobs import Job, RolloutResult, rollout_key
 from harnessx.runner.lane import create_benchmark
 from harnessx.runner.lanes import Drained as Drained
 from harnessx.runner.lanes import LaneProcess, Pending
+from harnessx.runner.listings import pinned
 from harnessx.runner.purse import Purse
 from harnessx.runner.shelf import Shelf, outdated
 from harnessx.runner.wire import Frame
+from harnessx.servers import Listing, ToolServer
 from harnessx.tasks import Benchmark
 from harnessx.web import WebRules
 
@@ -70,6 +72,8 @@ class PoolConfig:
     """The user's rule on what tools may do; each harness has its own beside it."""
     web: WebRules = WebRules()  # noqa: RUF009
     """Which hosts evolved code may ask."""
+    servers: tuple[ToolServer, ...] = ()
+    """Whose tools every rollout has, besides those of its world."""
 
 
 class Pool:
@@ -85,6 +89,10 @@ class Pool:
         self.benchmark: Benchmark = create_benchmark(config.benchmark)
         self._model_digest = config.model.digest
         self._benchmark_digest = self.benchmark.digest
+        if config.servers:
+            self._benchmark_digest = digest_of([self.benchmark.digest, *(s.to_json() for s in config.servers)])
+        self.listings: list[Listing] = []
+        """What the servers offer; settled with the first job of a run, and the same when it is resumed."""
         self._lanes: list[LaneProcess] = []
         self._pending: dict[int, Pending] = {}
         self._next_id = 0
@@ -158,6 +166,8 @@ class Pool:
         self, jobs: Sequence[Job], on_result: Callable[[RolloutResult], None] | None = None
     ) -> list[list[tuple[RolloutResult, str | None]]]:
         """Like `run`, each result with its trajectory (JSONL) where the job asks for it."""
+        if len(self.listings) < len(self.config.servers):
+            self.listings = await pinned(self.config.servers, self._shelf, self.isolation)
         submitted = [self._submit(job, on_result) for job in jobs]
         try:
             done = await asyncio.gather(*(entry.finished for entry in submitted), return_exceptions=True)

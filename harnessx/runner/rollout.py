@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -27,8 +27,10 @@ from harnessx.model_config import Models
 from harnessx.models.base import Tape
 from harnessx.permissions import Effect, Permissions, refusal
 from harnessx.redaction import redact, redactor
+from harnessx.runner.beside import Beside
 from harnessx.runner.gateway import Web
 from harnessx.runner.host import Host, Recorder
+from harnessx.runner.workspace import Workspace
 from harnessx.tasks import Environment, Task, Verifier
 from harnessx.trajectory import Trajectory
 
@@ -97,11 +99,14 @@ async def run_rollout(
     recorder: Recorder | None = None,
     granted: frozenset[Effect] | None = None,
     web: Web | None = None,
+    servers: Sequence[Environment] = (),
+    isolation: str = "inprocess",
 ) -> Trajectory:
-    """Run, verify and record one rollout. Closes the environment.
+    """Run, verify and record one rollout. Closes the environment and the ``servers``.
 
     ``granted`` is what its tools may do; None: what the harness's rule and the default one for a user grant.
-    ``web`` is the network, for a harness that may use it; None: nobody is asked.
+    ``web`` is the network, for a harness that may use it; None: nobody is asked. ``servers`` bring tools besides
+    those of the environment, and ``isolation`` (a resolved name) is that of commands in the harness's workspace.
 
     Returns:
         The record; it never raises for what happened inside the rollout (cancellation excepted).
@@ -110,10 +115,11 @@ async def run_rollout(
     limits = rollout.harness.slots.limits
     recorder = recorder or Recorder(contents=rollout.harness.slots.tracer == "full")
     allowed = _granted(rollout.harness, granted)
+    world = _world(rollout.harness, environment, servers, isolation)
     host = Host(
         record,
         models,
-        environment,
+        world,
         limits,
         seed=rollout.seed,
         tape=tape,
@@ -125,7 +131,7 @@ async def run_rollout(
     )
     started = time.monotonic()
     try:
-        await _run(rollout, models, environment, execute, host)
+        await _run(rollout, models, world, execute, host)
         host.finish()
         if verifier is None:
             record.outcome = Outcome.UNSCORED if not record.error else record.outcome
@@ -138,10 +144,20 @@ async def run_rollout(
         _fail(record, failure.outcome, failure)
     finally:
         record.wall_s = time.monotonic() - started
-        if environment is not None:
-            await _close(environment, record)
+        if world is not None:
+            await _close(world, record)
     host.write_ending()
     return record
+
+
+def _world(
+    harness: HarnessConfig, environment: Environment | None, servers: Sequence[Environment], isolation: str
+) -> Environment | None:
+    """The task's environment, with what the harness and the user put beside it."""
+    others = list(servers)
+    if harness.slots.workspace != "scratch":
+        others.append(Workspace(isolation if harness.slots.workspace == "shell" else ""))
+    return Beside(environment, others) if others else environment
 
 
 def _granted(harness: HarnessConfig, granted: frozenset[Effect] | None) -> frozenset[Effect]:
@@ -222,7 +238,10 @@ def _stop_reason(ending: Ending, host: Host) -> StopReason:
     return said
 
 
-_SAYABLE = (StopReason.FINISHED, StopReason.STEP_LIMIT, StopReason.INTERRUPTED, StopReason.INTERCEPTED)
+_SAYABLE = (
+    *(StopReason.FINISHED, StopReason.STEP_LIMIT, StopReason.INTERRUPTED, StopReason.INTERCEPTED),
+    StopReason.STUCK,
+)
 
 
 async def _close(environment: Environment, record: Trajectory) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 from harnessx.sandbox import kernel
@@ -82,8 +83,40 @@ def move_into(wall: Wall) -> None:
     os.chdir(wall.home)
 
 
-def _bind(path: str, root: str) -> None:
-    target = Path(root + path)
+def move_program_into(root: str, read: Sequence[str], home: str, at: str, room: int) -> None:
+    """Make a tree for a program of the system on the empty folder ``root``, and make that this process's root.
+
+    It has ``read`` as it is on this machine, ``home`` at ``at``, a ``/tmp`` of ``room`` bytes, and of ``/dev`` what
+    cannot do harm. ``/proc`` is that of the new process namespace, where it may be had.
+
+    Raises:
+        OSError: a mount was refused.
+    """
+    kernel.mount("", "/", flags=MS_REC | MS_PRIVATE)
+    kernel.mount("tmpfs", root, "tmpfs", MS_NOSUID | MS_NODEV, "size=1m,mode=755")
+    for path in read:
+        if os.path.islink(path):
+            Path(root + path).parent.mkdir(parents=True, exist_ok=True)
+            os.symlink(os.readlink(path), root + path)
+        else:
+            _bind(path, root)
+            _seal(root + path, recursive=True)
+    for path in ("/dev/null", "/dev/zero", "/dev/urandom"):
+        _bind(path, root)
+    _bind(home, root, at)
+    for path in ("/tmp", "/proc"):
+        os.mkdir(root + path)
+    kernel.mount("tmpfs", f"{root}/tmp", "tmpfs", MS_NOSUID | MS_NODEV, f"size={room},mode=1777")
+    with contextlib.suppress(OSError):  # a container that hides parts of its own
+        kernel.mount("proc", f"{root}/proc", "proc", MS_NOSUID | MS_NODEV)
+    os.chdir(root)
+    kernel.pivot_root(".", ".")
+    kernel.detach(".")
+    _seal("/", recursive=False)
+
+
+def _bind(path: str, root: str, at: str = "") -> None:
+    target = Path(root + (at or path))
     if os.path.isdir(path):
         target.mkdir(parents=True, exist_ok=True)
     else:

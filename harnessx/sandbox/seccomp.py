@@ -68,6 +68,8 @@ _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 _NR, _ARCH, _ARGS = 0, 4, 16
 _ARCHES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _X32 = 0x40000000
+_CLONE3 = 435
+"""Not in the tables: what is in no list does not exist for a rollout. Libraries fall back to clone."""
 _NEW_NAMESPACES = 0x7E020080
 """The bits of clone(2) that make a namespace."""
 _PR_GET_NAME, _PR_SET_NAME, _PR_SET_VMA = 16, 15, 0x53564D41
@@ -100,6 +102,30 @@ _HARMLESS: dict[str, tuple[_Test, ...]] = {
     "clone": ((0, _NEW_NAMESPACES, (0,)),),
 }
 """Calls that pass if all their tests do, and are refused otherwise."""
+
+
+OUTSIDE = """
+socket ptrace process_vm_readv process_vm_writev pidfd_getfd mount umount2 pivot_root chroot unshare setns open_tree
+move_mount fsopen fsmount mount_setattr bpf perf_event_open userfaultfd keyctl add_key request_key io_uring_setup
+open_by_handle_at name_to_handle_at mknod mknodat acct quotactl reboot kexec_load init_module finit_module
+delete_module swapon swapoff sethostname setdomainname settimeofday clock_settime adjtimex clock_adjtime syslog
+personality shmget msgget semget mq_open
+""".split()
+"""What a program of the system does not need to work on its own files, and evolved code could use on others."""
+
+
+def program_filter() -> bytes:
+    """The filter of a program of the system and all it starts: everything but `OUTSIDE`, and no new namespaces.
+
+    Raises:
+        OSError: no filter is known for this processor.
+    """
+    known = _known()
+    clone = _HARMLESS["clone"]
+    code = _when(known["clone"], [*(part for test in clone for part in _tested(*test)), _op(_RETURN, _ALLOW)])
+    code += [part for name in OUTSIDE if name in known for part in _when(known[name], [_deny(errno.EPERM)])]
+    code += _when(_CLONE3, [_deny(errno.ENOSYS)])  # its flags lie in memory, where no filter sees them
+    return b"".join([*_head(), *code, _op(_RETURN, _ALLOW)])
 
 
 def zygote_program() -> bytes:

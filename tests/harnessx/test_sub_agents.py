@@ -293,12 +293,15 @@ await port.complete(question, "main")
 
 
 async def test_a_worker_that_asks_for_more_than_there_is_gets_what_there_is_and_can_use_no_more(workers):
-    attack = ASK + """
+    attack = (
+        ASK
+        + """
 await port.spawn([Allowance(10**9)] * 2)
 paths = ["sub[1]", "sub[2]", "sub[1]/main[1]"] * 20
 await asyncio.gather(*(port.complete(question, path) for path in paths), return_exceptions=True)
 tell(end)
 """
+    )
     config = hostile(attack)
     config = HarnessConfig(config.processors, Slots(limits=Limits(steps=8)), config.assets)
     record = await rollout(workers, config)

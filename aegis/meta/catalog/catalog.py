@@ -17,7 +17,7 @@ from typing import TypeAlias
 from aegis.candidate import Candidate, Proposal
 from aegis.manifest import Evidence, Manifest
 from aegis.meta.base import Brief, Judgement, Review
-from aegis.meta.catalog import modern, parts, prompts, source
+from aegis.meta.catalog import learnt, modern, parts, prompts, source
 from aegis.meta.catalog.lever import Lever, Scene, Variant
 from aegis.meta.catalog.posterior import Effects
 from aegis.record import Decision, Prediction
@@ -50,6 +50,7 @@ class Catalog:
         directed: False draws levers uniformly, whatever failed: the random-search baseline.
         shuffle: True permutes the failure categories before levers are chosen: what direction is worth.
         levers: which of `SETS` is searched.
+        memory: True merges what evolve tasks taught into a long-term memory, by edits that are gated like others.
 
     Raises:
         UserError: no such set.
@@ -60,6 +61,7 @@ class Catalog:
     shuffle: bool = False
     name: str = "catalog"
     levers: str = "usual"
+    memory: bool = False
 
     def __post_init__(self) -> None:
         if self.levers not in SETS:
@@ -68,7 +70,7 @@ class Catalog:
     @property
     def shelf(self) -> tuple[Lever, ...]:
         """The levers that are searched."""
-        return SETS[self.levers]
+        return SETS[self.levers] + (learnt.LEVERS if self.memory else ())
 
     def undirected(self) -> Catalog:
         """The same catalog without direction."""
