@@ -139,7 +139,7 @@ class Bench:
         self.world, self.ledger = world, Spending(alpha, decisions)
         evaluator = Evaluator(world, split, budget=Budget(budget))
         self.draws = Draws(split[VALIDATION], seed)
-        unhurried = {"cap": 480, "slack": 99.0, "run_cap": 20_000, "promise": -9}
+        unhurried = {"cap": 480, "slack": 99.0, "run_cap": 20_000, "veto": 1, "promise": -9}
         config = GateConfig(**{"alpha": alpha, **unhurried, **gate})  # type: ignore[arg-type]
         confirmation = Confirmation(
             evaluator, self.ledger, self.draws,
