@@ -81,7 +81,7 @@ async def collect(evaluator: Evaluator, h0: HarnessConfig) -> list[tuple[str, st
     """Every variant of every lever on H_0, aimed at all of its failures."""
     _, trajectories = await evaluator.record(h0, 1)
     clusters = {t.id: t.cluster for t in evaluator.tasks[EVOLVE]}
-    digested = await digest(trajectories, clusters, [], History(), Catalog())
+    digested = await digest(trajectories, clusters, h0, History(), Catalog())
     scene = Scene(h0, digested.failing, trajectories)
     return [(lever.name, lever.bucket.value, v) for lever in LEVERS for v in lever.variants(scene)]
 
