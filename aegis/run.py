@@ -90,10 +90,7 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
                 consent = _consent(settings, store, pool, progress)
                 await consent.settle(baseline)
                 engine = _engine(settings, evaluator, pool.benchmark, meta, history, baseline, on_stage, consent)
-                if isinstance(meta, NeedsWorkbench):
-                    bench = _workbench(settings, evaluator, engine.gate, store, purse)
-                    meta.attach(bench)
-                    journal.sessions = bench.sessions
+                _attach(settings, engine, store, purse, journal)
                 result = await _evolved(settings, engine, strategy, journal, baseline, done, watch)
                 on_stage(len(journal.rounds), "final evaluation")
                 evaluator.allowance.waived = (folder / "data/sealed.json").exists()
@@ -200,10 +197,13 @@ def _engine(
     )
 
 
-def _workbench(settings: Settings, evaluator: Evaluator, gate: Gate, store: RunStore, purse: Purse) -> Workbench:
-    """What a meta-agent works with; its models take as many calls at once as those of rollouts."""
-    pool = settings.pool
-    return Workbench(evaluator, gate, store, purse, pool.patience, pool.concurrency, settings.seed)
+def _attach(settings: Settings, engine: Engine, store: RunStore, purse: Purse, journal: Journal) -> None:
+    """Give a meta-agent that asks anybody its bench; its models take as many calls at once as those of rollouts."""
+    if isinstance(engine.meta, NeedsWorkbench):
+        pool = settings.pool
+        bench = Workbench(engine.evaluator, engine.gate, store, purse, pool.patience, pool.concurrency, settings.seed)
+        engine.meta.attach(bench)
+        journal.sessions = bench.sessions
 
 
 def _consent(settings: Settings, store: RunStore, pool: Pool, progress: Progress) -> Consent:

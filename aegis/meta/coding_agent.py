@@ -31,6 +31,7 @@ from aegis.meta.view import view
 from aegis.meta.walled import Wall, missing
 from aegis.meta.workbench import ACCOUNT, Workbench
 from aegis.record_session import Duty, Ending, SessionRecord
+from aegis.settings import number, one_of, whole
 from harnessx.errors import UserError
 from harnessx.model_config import ModelConfig
 from harnessx.tasks import Task
@@ -79,8 +80,6 @@ class CodingAgent:
     _bench: Workbench | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        from aegis.settings import number, one_of, whole
-
         try:
             self._arguments = shlex.split(self.command) if isinstance(self.command, str) else []
         except ValueError as error:
@@ -147,7 +146,7 @@ class CodingAgent:
         assert self._bench is not None
         tasks = self._bench.tasks
         named = (t for t in (*proposal.manifest.predicted_impact.flips, brief.digest.failing[0].task) if t in tasks)
-        task: Task | None = tasks[next(named)] if trials.left else None
+        task: Task | None = next((tasks[t] for t in named), None) if trials.left else None
         trials.left -= task is not None
         seen = await self._bench.check(proposal, brief, task)
         evidence = (*proposal.manifest.capability_evidence, *seen.evidence)

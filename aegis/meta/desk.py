@@ -213,7 +213,7 @@ class Bench(Reader):
 
     async def _try(self, name: str, wanted: Sequence[Any]) -> str:
         tasks = self._workbench.tasks
-        unknown = [str(task) for task in wanted if task not in tasks]
+        unknown = [str(task)[:80] for task in wanted if not isinstance(task, str) or task not in tasks]
         if unknown or not wanted:
             raise ToolError(f"no evolve task is called {', '.join(unknown) or 'nothing'}; the digest names them")
         if name not in self.checked or self.checked[name].findings:

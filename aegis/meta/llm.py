@@ -22,6 +22,7 @@ from aegis.meta.session import Answered, Asked, ask
 from aegis.meta.view import RunView, view
 from aegis.meta.workbench import Workbench
 from aegis.record_session import Duty
+from aegis.settings import whole
 from aegis.stages.digester import Digest
 from aegis.stages.planner import Landscape
 from harnessx.errors import UserError
@@ -70,8 +71,6 @@ class LanguageModels:
     _bench: Workbench | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        from aegis.settings import whole
-
         whole("meta.digesters", self.digesters)
         whole("meta.trials", self.trials, 0)
         check_model("meta.model", self.model)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from aegis.settings import number, section_of, whole
 from harnessx.errors import HarnessInvalid, UserError
 from harnessx.harness import HarnessConfig
 from harnessx.model_config import ModelConfig, ModelRef, build_model, check_reference
@@ -46,8 +47,6 @@ class RoleSettings:
         Raises:
             UserError: names the setting.
         """
-        from aegis.settings import number, section_of, whole
-
         name = f"meta.roles.{role}"
         if not isinstance(section, Mapping):
             raise UserError(f"{name} must be a mapping of model, harness, steps, tokens and usd")
