@@ -42,7 +42,7 @@ def worked(tmp_path_factory) -> Path:
     folder = home / "run"
     python = os.path.realpath(sys.executable)
     command = f"{python} -I {PROGRAM} {folder} {plan(home)} {{prompt}}"
-    arguments = (*LLM, "meta=coding_agent", f"meta.command='{command}'", "meta.timeout_s=6",
+    arguments = (*LLM, "meta=coding_agent", f"meta.command='{command}'", "meta.timeout_s=12",
                  f"meta.readable=[{sys.base_prefix},{PROGRAM},{home / 'plan.json'}]", f"run.dir={folder}", "rounds=4",
                  "patience=9", "gate.calibration=0", "candidates=6")  # fmt: skip
     done = run(*arguments)
@@ -92,11 +92,11 @@ def test_garbage_is_refused_by_name_and_the_rest_is_taken(worked):
 def test_a_session_that_hangs_is_ended_with_all_it_has_started(worked):
     (session,) = [s for s in sessions(worked) if s["round"] == 3]
     assert (session["exit_code"], session["ending"]) == (None, "no answer")
-    assert 6 <= session["seconds"] < 30
+    assert session["seconds"] >= 12
     said = next(worked.glob("R3/meta/session-*.log")).read_text()
     assert len(said) <= 64 << 10
     assert said.endswith("still here\n")
-    assert rounds(worked)[2]["stop"].startswith("the session left no candidate: ended after 6 s")
+    assert rounds(worked)[2]["stop"].startswith("the session left no candidate: ended after 12 s")
 
 
 def test_no_child_of_a_session_outlives_it(tmp_path, worked):
