@@ -75,7 +75,8 @@ def _rollouts(settings: Settings, tasks: Mapping[str, Sequence[Task]]) -> tuple[
     calibration = 2 * gate.calibration if paired else 0
     final = (len(tasks[VALIDATION]) + len(tasks[SEALED])) * settings.sealed_attempts
     least = calibration + evolve * settings.attempts + final + canaries
-    a_round = evolve * (settings.attempts + settings.candidates * gate.screen_attempts)
+    again = min(settings.candidates, gate.finalists) * (gate.screen_attempts - 1)
+    a_round = evolve * (settings.attempts + settings.candidates + again)
     a_round += canaries * settings.candidates
     a_round += 0 if settings.steady else 4 * gate.canary
     drift = 2 * min(gate.drift_cap, rounds * (gate.drift_pairs + gate.drift_check)) if gate.drift_pairs else 0

@@ -171,8 +171,9 @@ class History:
         return Counter((b, t.record.verdict) for t in self.tried for b in t.record.bucket)
 
     def seen(self, digest: str) -> bool:
-        """Whether a harness of this digest was already tried or was an incumbent."""
-        return digest in self.incumbents or any(t.digest == digest for t in self.tried)
+        """Whether a harness of this digest was ruled on or was an incumbent; what was not tested may come back."""
+        ruled = (t.digest for t in self.tried if t.record.verdict is not Decision.NOT_TESTED)
+        return digest in self.incumbents or digest in ruled
 
 
 def hit_rate(predicted: Sequence[str], before: Mapping[str, float], now: Mapping[str, float]) -> float | None:

@@ -207,7 +207,8 @@ def check_gate(gate: GateConfig, decisions: object) -> None:
         UserError: names the setting and its value.
     """
     whole("gate.decisions", decisions)
-    for name in ("cap", "batch", "run_cap", "max_trials", "screen_attempts", "veto"):
+    whole("gate.promise", gate.promise, -gate.veto)
+    for name in ("cap", "batch", "run_cap", "max_trials", "screen_attempts", "finalists", "veto"):
         whole(f"gate.{name}", getattr(gate, name))
     for name in ("calibration", "drift_pairs", "canary", "canaries", "demonstrations"):
         whole(f"gate.{name}", getattr(gate, name), 0)

@@ -38,8 +38,13 @@ class GateConfig:
     smoke_s: float = 30.0
     """Seconds that the smoke test of a candidate may take."""
     screen_attempts: int = 1
-    veto: int = 1
+    """Of the incumbent's cached attempts, those that candidates are screened on."""
+    finalists: int = 3
+    """Candidates screened on more than the first attempt; the best on that."""
+    veto: int = 4
     """A net loss of this many cached attempts vetoes a candidate."""
+    promise: int = 1
+    """A net gain of this many cached attempts is worth a confirmation."""
     max_token_ratio: float = 1.5
     max_call_ratio: float = 1.5
     allow_budget: bool = False

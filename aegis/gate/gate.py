@@ -78,9 +78,9 @@ class Gate:
             standing = await sieve(standing, checks[-1:], rulings, screenings)
             incumbent = await self._seesaw(standing, baseline, incumbent, rulings, screenings)
         else:
-            standing.sort(key=lambda c: -screenings[c.id].net)
-            chosen = await sieve(standing, checks[-1:], rulings, screenings, most=config.max_trials)
-            self._late(standing, chosen, rulings, screenings)
+            promising = self._promising(standing, rulings, screenings)
+            chosen = await sieve(promising, checks[-1:], rulings, screenings, most=config.max_trials)
+            self._late(promising, chosen, rulings, screenings)
             incumbent = await self._confirm(chosen, incumbent, rulings, screenings, checks)
             if config.bundle:
                 incumbent = await self._together(baseline, incumbent, rulings, checks, trajectories)
@@ -171,7 +171,7 @@ class Gate:
         attempts = self.config.screen_attempts
         standing = await sieve(candidates, checks, rulings, {})
         try:
-            screenings = await screen(self._evaluator, baseline, standing, attempts)
+            screenings = await screen(self._evaluator, baseline, standing, attempts, self.config.finalists)
         except BudgetSpent as spent:
             rulings |= {c.id: Ruling(c, Decision.NOT_TESTED, "effect", str(spent)) for c in standing}
             return [], {}
@@ -231,6 +231,20 @@ class Gate:
                 allow_budget=self.config.allow_budget,
             ),
         ]
+
+    def _promising(
+        self, standing: Sequence[Candidate], rulings: dict[str, Ruling], screenings: dict[str, Screening]
+    ) -> list[Candidate]:
+        """Those whose screened gain is worth a confirmation, the best first."""
+        chosen = []
+        for candidate in sorted(standing, key=lambda c: list(screenings).index(c.id)):
+            seen = screenings[candidate.id]
+            if seen.net >= self.config.promise:
+                chosen.append(candidate)
+            else:
+                reason = f"screened {seen.net:+d} of {seen.attempts} attempts, too little for a confirmation"
+                rulings[candidate.id] = Ruling(candidate, Decision.NOT_TESTED, "confirmation", reason, seen)
+        return chosen
 
     def _late(
         self,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from aegis.candidate import Candidate
 from aegis.evaluator import EVOLVE, Evaluation, Evaluator
@@ -17,6 +18,9 @@ from aegis.gate.cost import arm_costs
 from aegis.record import ArmCosts
 from harnessx.errors import Outcome
 from harnessx.runner.jobs import Job, RolloutResult
+
+Pair: TypeAlias = tuple[RolloutResult, RolloutResult]
+"""The incumbent's and the candidate's rollout of one attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +49,37 @@ class Screening:
 
 
 async def screen(
-    evaluator: Evaluator, baseline: Evaluation, candidates: Sequence[Candidate], attempts: int
+    evaluator: Evaluator,
+    baseline: Evaluation,
+    candidates: Sequence[Candidate],
+    attempts: int,
+    finalists: int | None = None,
 ) -> dict[str, Screening]:
-    """Replay each candidate on the incumbent's first ``attempts`` evolve attempts, by candidate id."""
-    harnesses = tuple(c.harness for c in candidates)
-    grid = [(task, a) for a in range(attempts) for task in evaluator.tasks[EVOLVE]]
+    """Replay candidates on the incumbent's first ``attempts`` attempts at the evolve tasks; by id, best first.
+
+    After the first attempt only the best ``finalists`` go on, and stay ahead of the others; what changed nothing
+    comes last.
+    """
     known = {(r.task_id, r.attempt): r for r in baseline.results}
-    jobs = [Job(EVOLVE, task, a, harnesses, keep_tape=True) for task, a in grid] if harnesses else []
-    arms = await evaluator.run(jobs)
-    screenings = {}
-    for index, candidate in enumerate(candidates):
-        pairs = [(known[task.id, a], results[index]) for (task, a), results in zip(grid, arms, strict=True)]
-        screenings[candidate.id] = _summary(candidate.id, pairs)
-    return screenings
+    tasks = evaluator.tasks[EVOLVE]
+    seen: dict[str, list[Pair]] = {c.id: [] for c in candidates}
+
+    async def play(running: Sequence[Candidate], at: Sequence[int]) -> list[Candidate]:
+        harnesses = tuple(c.harness for c in running)
+        jobs = [Job(EVOLVE, task, attempt, harnesses, keep_tape=True) for attempt in at for task in tasks if running]
+        for job, results in zip(jobs, await evaluator.run(jobs), strict=True):
+            for candidate, result in zip(running, results, strict=True):
+                seen[candidate.id].append((known[job.task.id, job.attempt], result))
+        screened = {c.id: _summary(c.id, seen[c.id]) for c in running}
+        return sorted(running, key=lambda c: (not screened[c.id].diverged, -screened[c.id].net))
+
+    ranked = await play(candidates, range(min(attempts, 1)))
+    finalists = len(ranked) if finalists is None else finalists
+    ranked[:finalists] = await play(ranked[:finalists], range(1, attempts))
+    return {c.id: _summary(c.id, seen[c.id]) for c in ranked}
 
 
-def _summary(candidate: str, pairs: Sequence[tuple[RolloutResult, RolloutResult]]) -> Screening:
+def _summary(candidate: str, pairs: Sequence[Pair]) -> Screening:
     both = [(a, b) for a, b in pairs if not a.missing and not b.missing]
     diverged = [(a, b) for a, b in both if a.requests != b.requests]
     crashes = [b for _, b in both if b.outcome is Outcome.HARNESS_ERROR]

@@ -188,5 +188,5 @@ def _kind(made: Candidate) -> Kind:
 def unlimited(**changes: float | str) -> GateConfig:
     """The gate that every study starts from: all candidates are tested, alone, and none is given up for its course."""
     base: dict[str, float | str] = {"max_trials": 1000, "run_cap": 1 << 40, "veto": 1 << 40, "slack": math.inf}
-    base["bundle"] = False
+    base |= {"promise": -(1 << 40), "bundle": False}
     return GateConfig(**{**base, **changes})  # type: ignore[arg-type]

@@ -27,6 +27,7 @@ SMALL = (
     "gate.alpha=0.5",
     "gate.decisions=4",
     "gate.veto=6",
+    "gate.promise=-6",
     "gate.max_token_ratio=3",
     "gate.calibration=6",
     "gate.max_call_ratio=3",

@@ -139,7 +139,8 @@ class Bench:
         self.world, self.ledger = world, Spending(alpha, decisions)
         evaluator = Evaluator(world, split, budget=Budget(budget))
         self.draws = Draws(split[VALIDATION], seed)
-        config = GateConfig(**{"alpha": alpha, "cap": 480, "slack": 99.0, "run_cap": 20_000, **gate})  # type: ignore[arg-type]
+        unhurried = {"cap": 480, "slack": 99.0, "run_cap": 20_000, "promise": -9}
+        config = GateConfig(**{"alpha": alpha, **unhurried, **gate})  # type: ignore[arg-type]
         confirmation = Confirmation(
             evaluator, self.ledger, self.draws,
             cap=config.cap, batch=config.batch, run_cap=config.run_cap, mei=config.mei, slack=config.slack,

@@ -80,7 +80,15 @@ def refused(tmp_path_factory):
     proposals = [proposal for proposal, _, _ in FIRST_FINDINGS.values()]
     proposals.append(edit("plain", insert("Instructions", text="Be calm."), bucket=["prompt"]))
     proposals.append(edit("late", insert("Instructions", text="Be brief."), bucket=["prompt"]))
-    arguments = ("candidates=30", "rounds=1", "gate.veto=1", "gate.max_trials=1", "gate.cap=12", "gate.run_cap=12")
+    arguments = (
+        "candidates=30",
+        "rounds=1",
+        "gate.veto=1",
+        "gate.promise=-1",
+        "gate.max_trials=1",
+        "gate.cap=12",
+        "gate.run_cap=12",
+    )
     return evolved(folder / "run", script(folder / "script.yaml", {"propose": proposals}), *arguments)
 
 

@@ -50,6 +50,7 @@ FORKING = (
     "benchmark.splits.evolve=16",
     "benchmark.splits.validation=16",
     "gate.veto=1",
+    "gate.promise=-1",
     "gate.alpha=0.9",
     "gate.decisions=6",
     "rounds=2",

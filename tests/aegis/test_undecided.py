@@ -80,6 +80,20 @@ async def test_a_ship_that_may_not_be_is_not_counted_and_the_others_go_on_as_the
     assert (world.ledger.opened, world.ledger.shipped) == (2, 1)
 
 
+async def test_what_is_screened_below_the_promise_is_not_confirmed_and_may_come_back():
+    world = plan(good=0.2, poor=0.005)
+    world.confirmation._cap, world.confirmation._slack = 2000, 9.0
+    gate = Gate(GateConfig(calibration=0, promise=5), world.evaluator, world.confirmation)
+    baseline = await world.evaluator.evaluate(world.parent, EVOLVE, 1)
+    report = await gate.check(world.candidates, baseline, world.parent, frozenset({"evolve-0_a0#step_1"}))
+    good, poor = report.rulings
+    assert good.decision is Decision.SHIP
+    assert (poor.decision, poor.pairs) == (Decision.NOT_TESTED, 0)
+    assert poor.reason == f"screened {poor.screening.net:+d} of 103 attempts, too little for a confirmation"
+    assert -4 < poor.screening.net < 5 <= good.screening.net
+    assert world.ledger.opened == 1
+
+
 class Denied:
     """Lets everything pass but one title."""
 
