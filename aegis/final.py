@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aegis.accounts import Measured, costs, gaps
@@ -10,7 +11,8 @@ from aegis.evaluator import CANARY, EVOLVE, SEALED, SPLITS, Evaluation, Evaluato
 from aegis.gate.traps import passes
 from aegis.journal import Journal
 from aegis.provenance import versions
-from aegis.record import CanaryScores, CandidateOutcome, Digests, SealedRates, SplitScores, Summary
+from aegis.record import CanaryScores, CandidateOutcome, Digests, MetaCost, SealedRates, SplitScores, Summary
+from aegis.record_session import SessionRecord
 from aegis.sealed import frozen_entry
 from aegis.settings import Settings
 from aegis.statistics import paired_difference
@@ -90,6 +92,14 @@ async def _canaries(evaluator: Evaluator, baseline: HarnessConfig, result: Resul
         return CanaryScores(tasks)
 
 
+def _meta(sessions: Sequence[SessionRecord]) -> MetaCost | None:
+    if not sessions:
+        return None
+    known = [s.usd for s in sessions if s.usd is not None]
+    dollars = sum(known) if len(known) == len(sessions) else None
+    return MetaCost(len(sessions), sum(s.tokens for s in sessions), dollars)
+
+
 def summarize(
     settings: Settings,
     pool: Pool,
@@ -138,4 +148,5 @@ def summarize(
         missing=meter.missing,
         unscored=unscored,
         hosts=pool.config.web.allow_hosts,
+        meta=_meta(journal.sessions),
     )

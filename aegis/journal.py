@@ -33,6 +33,7 @@ from aegis.record import (
     ScoreboardRound,
 )
 from aegis.record_calibration import Calibration
+from aegis.record_session import SessionRecord
 from aegis.round import Round
 from aegis.routing import System, bundle
 from aegis.statistics import bootstrap_mean
@@ -58,6 +59,9 @@ class Journal:
         self._entries: list[str] = []
         self._routes: list[RouteRecord] = []
         self._spent = (0, 0)
+        self.sessions: Sequence[SessionRecord] = ()
+        """Of a meta-agent that has any, as they come."""
+        self._told = 0
 
     @property
     def candidates(self) -> list[CandidateRecord]:
@@ -293,6 +297,8 @@ class Journal:
         self._store.write_text("data/ship_outcomes.json", _dump(outcomes))
         if self._routes:
             self._store.write_text("data/routes.jsonl", _lines(self._routes))
+        if self.sessions:
+            self._store.write_text("data/sessions.jsonl", _lines(self.sessions))
         rejected = [c for c in self.candidates if c.verdict is Decision.REJECT]
         self._store.write_text("data/rejected_candidates.jsonl", _lines(rejected))
         history = [
@@ -383,6 +389,9 @@ class Journal:
             lines += ["", f"Canary: {phrases.canary(this.canary)}"]
         if record.strategy_concern:
             lines += ["", f"Concern: {record.strategy_concern}."]
+        now, self._told = self.sessions[self._told :], len(self.sessions)
+        if now:
+            lines += ["", *phrases.sessions(now)]
         return "\n".join(lines) + "\n"
 
     def close_index(self) -> None:

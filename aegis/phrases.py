@@ -8,6 +8,7 @@ from aegis.gate.canary import CanaryReport
 from aegis.gate.config import GateConfig
 from aegis.record import CandidateRecord, DriftRecord, RouteRecord
 from aegis.record_calibration import Calibration
+from aegis.record_session import Duty, Ending, SessionRecord
 from aegis.views import notation
 
 
@@ -100,3 +101,17 @@ def calibration(found: Calibration) -> str:
         f"{100 * found.null_ship_rate:.2g} % of decisions; stated: at most {100 * found.alpha:.2g} %. "
         f"Smallest gain in points that ships with power .8, by share of attempts acted on: {seen}."
     )
+
+
+def sessions(records: Sequence[SessionRecord]) -> list[str]:
+    """What the meta-agent was asked in a round: a line of totals, and one for each answer that was not had at once."""
+    counts = {duty: sum(r.duty is duty for r in records) for duty in Duty}
+    asked = ", ".join(f"{duty} {count}" for duty, count in counts.items() if count)
+    known = [r.usd for r in records if r.usd is not None]
+    price = f"{sum(known):.4f} USD" if len(known) == len(records) else "at a price that is not known"
+    lines = [f"Meta-agent: {asked}; {sum(r.tokens for r in records):,} tokens, {price}."]
+    for record in records:
+        if record.ending is not Ending.ANSWERED:
+            problem = " ".join(record.problem.split())[:300]
+            lines.append(f"* {record.duty} {record.name}: {record.ending}: {problem}")
+    return ["\n".join([lines[0], "", *lines[1:]]).rstrip()]

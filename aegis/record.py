@@ -388,6 +388,15 @@ class FrontierPoint(Record):
     attempts: int
 
 
+@dataclass(frozen=True, slots=True)
+class MetaCost:
+    """What the meta-agent's sessions took, beside the rollouts; dollars are None where a price is not known."""
+
+    sessions: int
+    tokens: int
+    dollars: float | None
+
+
 @dataclass(frozen=True)
 class Summary(Record):
     """``summary.json``: a run on one page, everything it takes to quote or repeat it.
@@ -426,6 +435,8 @@ class Summary(Record):
     missing: int = field(default=0, metadata=LATER)
     unscored: Mapping[str, str] = field(default_factory=dict, metadata=LATER)
     hosts: tuple[str, ...] = field(default=(), metadata=LATER)
+    meta: MetaCost | None = field(default=None, metadata=LATER)
+    """None for a meta-agent that asks nobody."""
 
     def having(self, *verdicts: Decision) -> tuple[CandidateOutcome, ...]:
         """The candidates with one of ``verdicts``, in order."""

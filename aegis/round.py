@@ -23,7 +23,7 @@ from aegis.gate.gate import Gate
 from aegis.gate.routes import RouteRuling
 from aegis.gate.ruling import GateReport
 from aegis.history import History
-from aegis.meta.base import Brief, MetaAgent
+from aegis.meta.base import Brief, MetaAgent, NoAnswer
 from aegis.routing import System
 from aegis.stages import critic, digester, evolver, planner
 from harnessx.errors import BudgetSpent
@@ -151,7 +151,7 @@ async def end_watch(engine: Engine, this: Round) -> None:
 
 async def propose(engine: Engine, incumbent: HarnessConfig, number: int) -> Round:
     """The four stages: measure ``incumbent``, read its traces, and rank candidates for the gate."""
-    evaluator, meta, history = engine.evaluator, engine.meta, engine.history
+    evaluator, history = engine.evaluator, engine.history
 
     engine.on_stage(number, "rollouts")
     baseline, trajectories = await evaluator.record(incumbent, engine.attempts)
@@ -159,24 +159,37 @@ async def propose(engine: Engine, incumbent: HarnessConfig, number: int) -> Roun
     history.outcomes.append(baseline.rates)
     history.incumbents.append(incumbent.digest)
     history.score_predictions()
+    try:
+        await think(engine, this)
+    except NoAnswer as silent:
+        this.stop = str(silent)
+    return this
 
-    engine.on_stage(number, "digest")
-    clusters = {task.id: task.cluster for task in evaluator.tasks[EVOLVE]}
-    components = [traits.name for traits in incumbent.traits]
-    this.digest = await digester.digest(trajectories, clusters, components, history, meta)
+
+async def think(engine: Engine, this: Round) -> None:
+    """Digester, Planner, Evolver, Critic; the first that has nothing to pass on stops the round, with the reason.
+
+    Raises:
+        NoAnswer: a role could not be had, which stops the round as well.
+    """
+    meta, history, incumbent, trajectories = engine.meta, engine.history, this.incumbent, this.trajectories
+
+    engine.on_stage(this.number, "digest")
+    clusters = {task.id: task.cluster for task in engine.evaluator.tasks[EVOLVE]}
+    this.digest = await digester.digest(trajectories, clusters, incumbent, history, meta)
     if this.digest.actionability < engine.actionability:
         this.stop = f"actionability {this.digest.actionability:.2f} is below {engine.actionability:g}"
-        return this
+        return
 
-    engine.on_stage(number, "plan")
-    this.landscape = await planner.plan(this.digest, history, meta)
+    engine.on_stage(this.number, "plan")
+    this.landscape = await planner.plan(this.digest, history, meta, incumbent, trajectories)
     if this.landscape.empty:
-        this.stop = "the landscape is empty"
-        return this
+        this.stop = "the landscape is empty" + (f": {this.landscape.reason}" if this.landscape.reason else "")
+        return
 
-    engine.on_stage(number, "evolve")
+    engine.on_stage(this.number, "evolve")
     brief = Brief(
-        number,
+        this.number,
         incumbent,
         this.digest,
         this.landscape,
@@ -188,14 +201,13 @@ async def propose(engine: Engine, incumbent: HarnessConfig, number: int) -> Roun
     this.candidates, this.rejected = await evolver.evolve(brief, meta)
     if not this.candidates:
         this.stop = "no candidate is well typed"
-        return this
+        return
 
-    engine.on_stage(number, "criticize")
+    engine.on_stage(this.number, "criticize")
     this.critique = await critic.criticize(this.candidates, brief, meta)
     history.strategy_concern = this.critique.strategy_concern
     if not this.critique.ranking:
         this.stop = f"the critic ranks nothing: {this.critique.no_op or 'every candidate was dropped'}"
-    return this
 
 
 def anchors(trajectories: Sequence[Trajectory]) -> frozenset[str]:

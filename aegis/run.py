@@ -24,7 +24,8 @@ from aegis.gate.gate import Gate
 from aegis.gate.permitted import Consent
 from aegis.history import History
 from aegis.journal import Journal
-from aegis.meta.base import MetaAgent
+from aegis.meta.base import MetaAgent, NeedsWorkbench
+from aegis.meta.workbench import Workbench
 from aegis.record import Summary
 from aegis.record_calibration import Calibration
 from aegis.round import Engine
@@ -59,6 +60,8 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
     baseline = load_harness(settings.harness, pool.benchmark, pool.isolation)
     tasks = _tasks(settings, pool.benchmark)
     meta: MetaAgent = instantiate(settings.raw["meta"], "meta")
+    if isinstance(meta, NeedsWorkbench):
+        meta.prepare(settings.pool.model)
     strategy: Strategy = instantiate(settings.raw["strategy"], "strategy")
     strategy.check(tasks, meta)
     expected = estimate(settings, baseline, tasks)
@@ -88,6 +91,7 @@ async def run(settings: Settings, folder: Path, *, resume: bool) -> Summary:
                 consent = _consent(settings, store, pool, progress)
                 await consent.settle(baseline)
                 engine = _engine(settings, evaluator, pool.benchmark, meta, history, baseline, on_stage, consent)
+                _attach(settings, engine, store, purse, journal)
                 result = await _evolved(settings, engine, strategy, journal, baseline, done, watch)
                 on_stage(len(journal.rounds), "final evaluation")
                 evaluator.allowance.waived = (folder / "data/sealed.json").exists()
@@ -195,6 +199,15 @@ def _engine(
         drift=_drift(settings, evaluator, draws, baseline),
         canary=_canary(settings, evaluator, draws),
     )
+
+
+def _attach(settings: Settings, engine: Engine, store: RunStore, purse: Purse, journal: Journal) -> None:
+    """Give a meta-agent that asks anybody its bench; its models take as many calls at once as those of rollouts."""
+    if isinstance(engine.meta, NeedsWorkbench):
+        pool = settings.pool
+        bench = Workbench(engine.evaluator, engine.gate, store, purse, pool.patience, pool.concurrency, settings.seed)
+        engine.meta.attach(bench)
+        journal.sessions = bench.sessions
 
 
 def _consent(settings: Settings, store: RunStore, pool: Pool, progress: Progress) -> Consent:

@@ -412,7 +412,7 @@ def _find_harness(name: str | None, benchmark: Benchmark) -> HarnessConfig:
     except HarnessInvalid:
         raise
     except UserError as error:
-        raise UserError(f"harness={name}: no such file or folder; {error}") from error
+        raise UserError(f"harness={name}: no such file or folder, and {error}; h0 is the benchmark's own") from error
 
 
 def load_system(name: str | None, benchmark: Benchmark, isolation: str = "none") -> System:

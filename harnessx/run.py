@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import json
 import shlex
 import sys
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from harnessx.canonical import digest_of
-from harnessx.errors import Outcome, UserError
+from harnessx.errors import HarnessInvalid, Outcome, UserError
 from harnessx.harness import HarnessConfig
 from harnessx.model_config import ModelConfig, Models, check_reference
 from harnessx.models.identity import Identity, Register
@@ -207,11 +206,12 @@ def _harness(name: str | None, benchmark: Benchmark | None) -> HarnessConfig:
         return HarnessConfig.load(name)
     from harnessx import bundles
 
-    named = {n: f for n, f in inspect.getmembers(bundles, inspect.isfunction) if f.__module__ == bundles.__name__}
-    if name not in named:
-        raise UserError(f"harness={name}: no such file or folder, and no bundle; bundles: {', '.join(named)}")
-    harness: HarnessConfig = named[name]()
-    return harness
+    try:
+        return bundles.load(name)
+    except HarnessInvalid:
+        raise
+    except UserError as error:
+        raise UserError(f"harness={name}: no such file or folder, and {error}") from error
 
 
 async def play(plan: Plan, harness: HarnessConfig, folder: Path, trace: Trace) -> Trajectory:

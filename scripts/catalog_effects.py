@@ -97,7 +97,7 @@ async def collect(
     """Every variant of every lever on H_0, aimed at all of its failures."""
     _, trajectories = await evaluator.record(h0, 1)
     clusters = {t.id: t.cluster for t in evaluator.tasks[EVOLVE]}
-    digested = await digest(trajectories, clusters, [], History(), Catalog())
+    digested = await digest(trajectories, clusters, h0, History(), Catalog())
     scene = Scene(h0, digested.failing, trajectories)
     return [(lever.name, lever.bucket.value, v) for lever in levers for v in lever.variants(scene)]
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 CORPUS = Path(__file__).parent / "adversarial"
 _PLAYED: Counter[tuple[str, str]] = Counter()

@@ -147,6 +147,14 @@ class Gate:
             self._confirmation.ship()
         return ruling
 
+    def instant(self, anchors: frozenset[str]) -> list[Check]:
+        """The checks that a proposer may make itself, as often as it likes, before it hands a candidate over.
+
+        They say nothing of what the stages may not know. The leak scan stays here: it knows the other splits, and
+        who may ask it again and again could guess at them.
+        """
+        return [check for check in self._static(anchors) if not isinstance(check, LeakScan | Approval)]
+
     def forget(self) -> None:
         """Drop the evidence of undecided candidates: the world has changed under it."""
         if self._confirmation is not None:

@@ -12,7 +12,7 @@ STANDARD = frozenset(
     unicodedata""".split()
 )
 OWN = frozenset(
-    "canonical errors hooks messages permissions processor processors redaction tasks tools.base web".split()
+    "canonical delegation errors hooks messages permissions processor processors redaction tasks tools.base web".split()
 )
 """Modules of ``harnessx`` that a processor or a tool is written with. Those below ``processors`` too."""
 ROOT = frozenset("Dimension Hook Order Outcome Processor Spec StopReason Task".split())

@@ -21,13 +21,10 @@ from typing import Any
 
 from aegis.candidate import Candidate, Proposal
 from aegis.manifest import Evidence, FileChange, Manifest, Signature
-from aegis.meta.base import Brief, Judgement, Review
+from aegis.meta.base import Brief, Case, Judgement, Plan, Review, Survey
 from aegis.record import Bucket, Prediction
-from aegis.stages.planner import Landscape
-from aegis.stages.symptoms import Observation
 from harnessx.algebra import Edit
 from harnessx.errors import HarnessInvalid, UserError
-from harnessx.trajectory import Trajectory
 
 ROUND = ("prioritize", "propose", "review", "repeat")
 PROPOSAL = tuple(
@@ -86,14 +83,15 @@ class ScriptedMeta:
         last = self._rounds[-1] if self._rounds else {}
         return last if last.get("repeat") else {}
 
-    async def judge(self, record: Trajectory, observations: Sequence[Observation]) -> Judgement | None:
-        """Keeps the first symptom."""
-        return None
+    async def judge(self, cases: Sequence[Case]) -> Sequence[Judgement | None]:
+        """Keeps the first symptoms."""
+        return [None] * len(cases)
 
-    async def prioritize(self, landscape: Landscape) -> tuple[str, ...]:
+    async def prioritize(self, survey: Survey) -> Plan:
         """The scripted order, or every region."""
+        landscape = survey.landscape
         chosen = self._round(landscape.round).get("prioritize")
-        return tuple(r.category for r in landscape.regions) if chosen is None else tuple(chosen)
+        return Plan(tuple(r.category for r in landscape.regions) if chosen is None else tuple(chosen))
 
     async def propose(self, brief: Brief) -> Sequence[Proposal]:
         """The scripted edits."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from aegis.candidate import Candidate, Proposal
-from aegis.meta.base import Brief, MetaAgent
+from aegis.meta.base import Brief, MetaAgent, NoAnswer
 from harnessx.errors import HarnessInvalid
 
 
@@ -50,7 +50,10 @@ def named(proposal: Proposal, ident: str) -> Proposal:
 
 async def revise(candidate: Candidate, request: str, brief: Brief, meta: MetaAgent) -> tuple[Candidate | None, str]:
     """The one revision a Critic may ask for: the revised candidate, or None and the reason."""
-    proposal = await meta.revise(candidate.proposal, request, brief)
+    try:
+        proposal = await meta.revise(candidate.proposal, request, brief)
+    except NoAnswer as silent:
+        return None, f"no revision: {silent}"
     if proposal is None:
         return None, f"withdrawn when asked: {request}"
     try:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from aegis.history import History
-from aegis.meta.base import MetaAgent
+from aegis.meta.base import MetaAgent, Survey
 from aegis.record import Bucket, Decision
 from aegis.stages.digester import Digest
+from harnessx.harness import HarnessConfig
+from harnessx.trajectory import Trajectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,8 @@ class Region:
     tasks: tuple[str, ...]
     clusters: tuple[str, ...]
     anchors: tuple[str, ...]
+    advice: str = ""
+    """What the Planner would try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,8 @@ class Landscape:
     """Of the buckets' predictions; the lower, the better calibrated."""
     chances: tuple[tuple[Bucket, float], ...] = ()
     """What the buckets' hit rates would be without any change."""
+    reason: str = ""
+    """Why it is empty, where the Planner said so."""
 
     @property
     def empty(self) -> bool:
@@ -57,6 +64,7 @@ class Landscape:
             f"clusters {', '.join(r.clusters)}; see {', '.join(f'`{a}`' for a in r.anchors[:3])}"
             for r in self.regions
         ]
+        lines += [f"* advice on {r.category}: {r.advice}" for r in self.regions if r.advice]
         by_chance = {b: f" ({chance:.2f} by chance)" for b, chance in self.chances}
         rates = ", ".join(f"{b} {rate:.2f}{by_chance.get(b, '')}" for b, rate in self.hit_rates)
         errors = ", ".join(f"{b} {error:.2f}" for b, error in self.brier_scores)
@@ -75,8 +83,17 @@ class Landscape:
         return "\n".join(lines) + "\n"
 
 
-async def plan(digest: Digest, history: History, meta: MetaAgent) -> Landscape:
-    """Survey, then let the meta-agent put the regions in order; regions it leaves out are dropped."""
+async def plan(
+    digest: Digest,
+    history: History,
+    meta: MetaAgent,
+    incumbent: HarnessConfig,
+    trajectories: Sequence[Trajectory] = (),
+) -> Landscape:
+    """Survey, then let the meta-agent put the regions in order; regions it leaves out are dropped.
+
+    Whatever the order, regions with a regression of the last ship come first.
+    """
     regions = {}
     counts = digest.categories()
     for category in sorted(counts, key=lambda c: (-counts[c], c)):
@@ -102,5 +119,8 @@ async def plan(digest: Digest, history: History, meta: MetaAgent) -> Landscape:
         brier_scores=tuple((b, score.brier) for b, score in scores),
         chances=tuple((b, score.chance) for b, score in scores if score.chance is not None),
     )
-    chosen = await meta.prioritize(landscape)
-    return replace(landscape, regions=tuple(regions[c] for c in chosen if c in regions))
+    chosen = await meta.prioritize(Survey(landscape, digest, incumbent, history.told(), trajectories))
+    kept = [replace(regions[c], advice=chosen.advice.get(c, "")) for c in dict.fromkeys(chosen.order) if c in regions]
+    regressed = set(landscape.regressions)
+    kept.sort(key=lambda region: not regressed & set(region.tasks))
+    return replace(landscape, regions=tuple(kept), reason="" if kept else chosen.reason)

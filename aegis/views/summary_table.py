@@ -63,10 +63,16 @@ def gaps(summary: Summary) -> list[str]:
 def cost(summary: Summary) -> str:
     """Rollouts, model calls, tokens and money, in a line."""
     calls = summary.model_calls
+    meta = ""
+    if (asked := summary.meta) is not None:
+        meta = (
+            f"; the meta-agent's {notation.count(asked.sessions)} sessions {notation.count(asked.tokens)} tokens, "
+            f"cost {notation.dollars(asked.dollars)}"
+        )
     return (
         f"{notation.count(summary.rollouts)} rollouts, {notation.count(calls.made)} model calls made and "
         f"{notation.count(calls.replayed)} replayed, {notation.count(summary.tokens)} tokens, "
-        f"cost {notation.dollars(summary.dollars)}; stopped: {summary.stopped}"
+        f"cost {notation.dollars(summary.dollars)}{meta}; stopped: {summary.stopped}"
     )
 
 

@@ -61,7 +61,7 @@ class ToolDisclosure(Processor):
         shown = tuple(name for name in self._there if name in self._open)
         yield event if shown == event.tools else replace(event, tools=shown)
 
-    def open(self, names: Sequence[str]) -> str:
+    def reveal(self, names: Sequence[str]) -> str:
         """Offer ``names`` from the next step on.
 
         Raises:
@@ -94,4 +94,4 @@ class OpenTools(Tool):
         names = arguments.get("names")
         if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
             raise ToolError("'names' must be a list of names")
-        return self.owner.open(names)
+        return self.owner.reveal(names)

@@ -19,7 +19,7 @@ from harnessx.sandbox.kernel import syscall
 _CREATE, _ADD, _RESTRICT = 444, 445, 446
 _VERSION_FLAG, _PATH_BENEATH = 1, 1
 
-EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1, 1 << 1, 1 << 2, 1 << 3
 REMOVE_DIR, REMOVE_FILE, MAKE_DIR, MAKE_FILE = 1 << 4, 1 << 5, 1 << 7, 1 << 8
 REFER, TRUNCATE = 1 << 13, 1 << 14
 READ = READ_FILE | READ_DIR
@@ -44,17 +44,17 @@ def abi() -> int:
         return 0
 
 
-def restrict(rights: Mapping[str, int]) -> None:
+def restrict(rights: Mapping[str, int], *, tcp: bool = False) -> None:
     """Leave this process, and all that it starts, these rights below these paths, and no other.
 
-    No TCP port may be bound or reached, and no process outside signalled, as far as this kernel has such
-    rules. A path that is not there is passed over. Needs `harnessx.sandbox.kernel.no_new_privileges` before.
+    No TCP port may be bound or reached unless ``tcp``, and no process outside signalled, as far as this kernel has
+    such rules. A path that is not there is passed over. Needs `harnessx.sandbox.kernel.no_new_privileges` before.
 
     Raises:
         OSError: the kernel has no Landlock, or refuses.
     """
     known = (1 << _BITS.get(abi(), 16)) - 1
-    attributes = struct.pack("QQQ", known, _TCP, _SCOPES)[: 8 if abi() < 4 else 16 if abi() < 6 else 24]
+    attributes = struct.pack("QQQ", known, 0 if tcp else _TCP, _SCOPES)[: 8 if abi() < 4 else 16 if abi() < 6 else 24]
     ruleset = syscall(_CREATE, "landlock_create_ruleset", attributes, len(attributes), 0)
     try:
         for path, allowed in rights.items():

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from adversarial import smoked
 from harnessx import loop
 from harnessx.errors import Failure, Outcome, Source, StopReason
-from harnessx.runner import folder, host, isolation, rollout, tryout, wire, zygote
+from harnessx.runner import budget, folder, host, isolation, rollout, tryout, wire, zygote
 from harnessx.runner.wire import Channel
 from harnessx.sandbox import view
 
@@ -68,7 +68,7 @@ def _any_tool() -> None:
 
 
 def _any_number_of_requests() -> None:
-    host.Host._check_limits = lambda self, path: None
+    budget.Budget.check = lambda self, path: None
 
 
 def _any_number_in_flight() -> None:

@@ -22,10 +22,8 @@ from aegis.gate.confirmation import Confirmation, Draws
 from aegis.gate.gate import Gate
 from aegis.history import History
 from aegis.journal import Journal
-from aegis.meta.base import Brief, Judgement, Review
+from aegis.meta.base import Brief, Case, Judgement, Plan, Review, Survey
 from aegis.round import Engine, Round, run_round
-from aegis.stages.planner import Landscape
-from aegis.stages.symptoms import Observation
 from aegis.statistics import Spending
 from aegis.store import RunStore
 from benchmarks.bounded import Bounded
@@ -172,12 +170,14 @@ class FuzzMeta:
             found = replace(found, manifest=replace(found.manifest, **fields))
         return found
 
-    async def judge(self, record: Trajectory, observations: Sequence[Observation]) -> Judgement | None:
-        return self._rng.choice([None, Judgement(self._text(), (self._text(), "SystemPrompt"))])
+    async def judge(self, cases: Sequence[Case]) -> Sequence[Judgement | None]:
+        wild = [None, Judgement(self._text(), (self._text(), "SystemPrompt"), self._text(), (self._text(),))]
+        return [self._rng.choice(wild) for _ in range(len(cases) + self._rng.choice((-1, 0, 0, 1)))]
 
-    async def prioritize(self, landscape: Landscape) -> tuple[str, ...]:
-        known = [region.category for region in landscape.regions]
-        return tuple(self._rng.choices([*known, *known, self._text()], k=self._rng.choice((0, 1, 2, 3))))
+    async def prioritize(self, survey: Survey) -> Plan:
+        known = [region.category for region in survey.landscape.regions]
+        order = self._rng.choices([*known, *known, self._text()], k=self._rng.choice((0, 1, 2, 3)))
+        return Plan(tuple(order), {self._text(): self._text()}, self._text())
 
     async def propose(self, brief: Brief) -> Sequence[Proposal]:
         made = [self._proposal() for _ in range(self._rng.choice((1, 3, 6)))]

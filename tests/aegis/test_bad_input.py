@@ -90,7 +90,7 @@ MISTAKES = {
     ("task_model=litellm",): "task_model.main is not set; set the model, e.g. task_model=openai/gpt-5.4-mini",
     ("run.resume=true",): "run.resume=true needs the folder of the run: set run.dir=",
     # files
-    ("harness=nowhere.yaml",): "harness=nowhere.yaml: no such file or folder, and no bundle; bundles: h0, ",
+    ("harness=nowhere.yaml",): "harness=nowhere.yaml: no such file or folder, and no bundle is called 'nowhere",
     ("harness=[h0,h0]",): "a run starts from one harness",
     ("harness=foreign.yaml",): "foreign target 'os.system'",
     ("harness=coded", "runner.isolation=inprocess"): "code of its own, which isolation=inprocess does not run",

@@ -45,14 +45,14 @@ def scene() -> Scene:
         return [await agent.run(t, WORLD.environment(t, 0), WORLD.verifier) for t in tasks]
 
     trajectories = asyncio.run(record())
-    digested = asyncio.run(digest(trajectories, {}, [], History(), Catalog()))
+    digested = asyncio.run(digest(trajectories, {}, H0, History(), Catalog()))
     return Scene(H0, digested.failing, trajectories)
 
 
 def brief(scene: Scene, round: int = 1) -> Brief:
     history = History(outcomes=[{}] * round, incumbents=[H0.digest] * round)
-    digested = asyncio.run(digest(scene.trajectories, {}, [], history, Catalog()))
-    landscape = asyncio.run(plan(digested, history, Catalog()))
+    digested = asyncio.run(digest(scene.trajectories, {}, H0, history, Catalog()))
+    landscape = asyncio.run(plan(digested, history, Catalog(), H0))
     return Brief(round, H0, digested, landscape, history, scene.trajectories, 4, 0)
 
 

@@ -127,7 +127,7 @@ def test_a_harness_with_code_is_refused_where_it_cannot_run(bundles):
     ("argument", "said"),
     [
         ("harness=[h0,h0,h0]", "harness takes one or two harnesses, not 3"),
-        ("harness=nowhere", "no such file or folder, and no bundle; bundles: h0, "),
+        ("harness=nowhere", "no such file or folder, and no bundle is called 'nowhere"),
         ("split=test", "split='test'; valid: evolve, validation, sealed"),
         ("limit=0", "limit=0 must be a whole number of at least 1"),
         ("limit=20000", "household has 10000 tasks in sealed"),

@@ -10,7 +10,8 @@ from evolve_drive import candidates, edit, evolved, good_code, insert, rounds, s
 from aegis.candidate import Candidate, Proposal
 from aegis.history import History, Tried
 from aegis.manifest import Manifest, Signature
-from aegis.meta.base import Brief
+from aegis.meta import base
+from aegis.meta.base import Brief, Survey
 from aegis.meta.scripted import ScriptedMeta
 from aegis.record import Bucket, CandidateRecord, Decision, Prediction
 from aegis.stages.critic import criticize
@@ -250,12 +251,12 @@ async def test_three_ships_in_a_row_in_one_bucket_are_a_streak_that_the_planner_
         def __init__(self) -> None:
             self.shown: list[Landscape] = []
 
-        async def prioritize(self, landscape: Landscape) -> tuple[str, ...]:
-            self.shown.append(landscape)
-            return ()
+        async def prioritize(self, survey: Survey) -> base.Plan:
+            self.shown.append(survey.landscape)
+            return base.Plan(())
 
     history, meta = History(tried=ships), Planner()
-    landscape = await plan(Digest(2, ()), history, meta)
+    landscape = await plan(Digest(2, ()), history, meta, HarnessConfig())
     assert history.streaks() == meta.shown[0].streaks == streaks
     said = ", ".join(f"{bucket} {number}" for bucket, number in streaks) or "no streak"
     assert f"* ships in a row in one bucket: {said}\n" in landscape.to_markdown()
@@ -267,7 +268,7 @@ async def test_regressions_that_no_candidate_addresses_are_a_concern(tmp_path):
     script(tmp_path / "script.yaml", {})
     meta = ScriptedMeta(str(tmp_path / "script.yaml"))
     digest = Digest(2, ())
-    landscape = await plan(digest, history, meta)
+    landscape = await plan(digest, history, meta, HarnessConfig())
     assert landscape.regressions == ("a", "b")
     assert "* regressions since the last round: a, b" in landscape.to_markdown()
     manifest = Manifest("C-R2-01", "t", (Bucket.PROMPT,), (), (), Prediction(stabilize=("a",)),

@@ -16,17 +16,15 @@ from typing import TypeAlias
 
 from aegis.candidate import Candidate, Proposal
 from aegis.manifest import Evidence, Manifest
-from aegis.meta.base import Brief, Judgement, Review
+from aegis.meta.base import Brief, Case, Judgement, Plan, Review, Survey
 from aegis.meta.catalog import learnt, modern, parts, prompts, source
 from aegis.meta.catalog.lever import Lever, Scene, Variant
 from aegis.meta.catalog.posterior import Effects
 from aegis.record import Decision, Prediction
 from aegis.stages.digester import TaskDigest
-from aegis.stages.planner import Landscape
-from aegis.stages.symptoms import Observation, Symptom
+from aegis.stages.symptoms import Symptom
 from harnessx.algebra import Edit
 from harnessx.errors import HarnessInvalid, UserError
-from harnessx.trajectory import Trajectory
 
 LEVERS: tuple[Lever, ...] = (*prompts.LEVERS, *parts.LEVERS, *source.LEVERS)
 SETS: Mapping[str, tuple[Lever, ...]] = {"usual": LEVERS, "all": (*LEVERS, *modern.LEVERS)}
@@ -76,15 +74,14 @@ class Catalog:
         """The same catalog without direction."""
         return replace(self, directed=False)
 
-    async def judge(self, record: Trajectory, observations: Sequence[Observation]) -> Judgement | None:
-        """Keeps the first symptom."""
-        return None
+    async def judge(self, cases: Sequence[Case]) -> Sequence[Judgement | None]:
+        """Keeps the first symptoms."""
+        return [None] * len(cases)
 
-    async def prioritize(self, landscape: Landscape) -> tuple[str, ...]:
-        """Regions by size; those with regressions first."""
-        regressed = set(landscape.regressions)
-        ranked = sorted(landscape.regions, key=lambda r: (-bool(regressed & set(r.tasks)), -len(r.tasks), r.category))
-        return tuple(r.category for r in ranked)
+    async def prioritize(self, survey: Survey) -> Plan:
+        """Regions by size; the stage puts those with regressions first."""
+        ranked = sorted(survey.landscape.regions, key=lambda r: (-len(r.tasks), r.category))
+        return Plan(tuple(r.category for r in ranked))
 
     async def propose(self, brief: Brief) -> Sequence[Proposal]:
         """Packages for the worst symptoms, a bundle of what was left undecided, and explorations."""
