@@ -19,7 +19,7 @@ from harnessx.harness import HarnessConfig
 from harnessx.runner.folder import OwnFolder
 from harnessx.sandbox.base import CAPS, Sandbox
 from harnessx.sandbox.leash import Leash
-from harnessx.sandbox.scratch import excess_of, furnish, place
+from harnessx.sandbox.scratch import excess_of, furnish
 from harnessx.sandbox.view import environment
 
 MAX_ANSWER: Final = 1 << 16
@@ -45,7 +45,7 @@ async def try_out(sandbox: Sandbox, harness: HarnessConfig, tests: Mapping[str, 
     Raises:
         OSError: no process can be started.
     """
-    own = OwnFolder("harnessx-smoke-", place())
+    own = OwnFolder("harnessx-smoke-")
     folder, leash = os.path.realpath(own.name), Leash()
     try:
         home, order = furnish(folder), Path(folder, "order.json")

@@ -36,6 +36,7 @@ from aegis.store import RunStore
 from aegis.views import economy
 from aegis.views.charts import best_for_their_price
 from harnessx.errors import Outcome, StopReason
+from harnessx.harness import HarnessConfig
 from harnessx.runner.jobs import RolloutResult
 
 
@@ -160,7 +161,7 @@ def test_the_frontier_holds_the_generations_and_what_was_bought(folder):
     spent = summary.costs["evolve"]["final"]
     assert found["C-R1-01"].tokens == pytest.approx(spent.tokens / spent.attempts)
     bought = found["C-R1-02"]
-    assert (bought.kind, bought.incumbent, bought.attempts) == (Milestone.BUDGET, found["H_0"].harness, 6)
+    assert (bought.kind, bought.incumbent, bought.attempts) == (Milestone.BUDGET, found["H_0"].harness, 12)
     assert bought.tokens > found["H_0"].tokens
     assert "C-R1-02: " in (folder / "report.html").read_text()
 
@@ -203,7 +204,7 @@ async def test_a_hit_rate_stands_beside_what_chance_alone_would_flip():
     assert (tried.record.hit_rate, tried.record.chance) == (0.5, chance)
     assert history.prediction_scores()[Bucket.PROMPT].chance == chance
     assert f"50 % came true, {100 * chance:.0f} % would by chance (" in prediction(tried.record)
-    landscape = await plan(Digest(2, ()), history, Catalog())
+    landscape = await plan(Digest(2, ()), history, Catalog(), HarnessConfig())
     assert f"* hit rates: prompt 0.50 ({chance:.2f} by chance)\n" in landscape.to_markdown()
 
 

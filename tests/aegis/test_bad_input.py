@@ -34,7 +34,7 @@ MISTAKES = {
     # choices and names
     ("gate=nowhere",): "unknown gate=nowhere; valid: paired, seesaw",
     ("benchmark=nowhere",): "unknown benchmark=nowhere; valid: alfworld, household",
-    ("meta=nowhere",): "unknown meta=nowhere; valid: catalog, scripted",
+    ("meta=nowhere",): "unknown meta=nowhere; valid: catalog, coding_agent, llm, mixed, scripted",
     ("experiment=nowhere",): "unknown experiment=nowhere; valid: ",
     ("gate=",): "unknown gate=; valid: paired, seesaw",
     ("-m", "gate=nowhere,seesaw"): "unknown gate=nowhere; valid: paired, seesaw",

@@ -163,7 +163,7 @@ async def test_a_candidate_is_screened_beside_h0_where_that_is_another():
     for name, parent in parents.items():
         made = candidate(dear[name], parent, 1, 1, trace)
         baseline = await evaluator.evaluate(parent, EVOLVE, 2)
-        seen = await screen(evaluator, baseline, [made], 1, h0)
+        seen = await screen(evaluator, baseline, [made], 1, origin=h0)
         tight, loose = [await CostMatched(seen, Matched(Tolerance(1.5, 1.5), most), allow_budget=False)(made)
                         for most in (1.9, 2.0)]  # fmt: skip
         assert loose is None

@@ -60,9 +60,9 @@ def test_an_edit_adds_a_memory_and_another_renews_it() -> None:
 
 def test_the_default_catalog_has_no_such_lever() -> None:
     (lever,) = LEVERS
-    assert lever not in Catalog().levers
-    assert Catalog(memory=True).levers.count(lever) == 1
-    assert Catalog(memory=True).undirected().levers.count(lever) == 1
+    assert lever not in Catalog().shelf
+    assert Catalog(memory=True).shelf.count(lever) == 1
+    assert Catalog(memory=True).undirected().shelf.count(lever) == 1
 
 
 @given(ROWS, ROWS, st.integers(9, 20))

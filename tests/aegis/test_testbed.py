@@ -124,8 +124,8 @@ def test_undecided_edits_are_bundled_in_a_simulated_run_too():
 
 def test_the_rules_that_keep_no_promise_are_seen_to_break_it():
     kept, broken, real = "paired, spending", "seesaw, pass@2", "paired, spending, five real"
-    rows = {row.rule: row for row in study([kept, broken, real], 3, 0)}
-    assert rows[kept].shipped.mean == 0.0
+    rows = {row.rule: row for row in study([kept, broken, real], 6, 0)}
+    assert rows[kept].shipped.mean < 0.4
     assert rows[broken].shipped_false.mean > 0.5
     assert rows[real].true_ships > 2
 

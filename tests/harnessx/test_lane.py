@@ -53,7 +53,7 @@ class Lane:
         clerk = {"_target_": "runner_world.Clerk", "log": str(log)}
         model = {"roles": {"main": clerk}, "fallback": {}, "sampling": {}}
         self.tell(t="init", benchmark=rooms, model=model, isolation=WALL, seed=0, persist=True, window_s=None,
-                  patience={}, share=4, metered=False, web=WebRules().to_json())  # fmt: skip
+                  patience={}, share=4, metered=False, web=WebRules().to_json(), servers=[])  # fmt: skip
 
     def job(self, ident: int, **options: object) -> None:
         one = harness()

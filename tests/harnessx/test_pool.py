@@ -190,7 +190,8 @@ async def test_deaths_between_which_work_is_done_do_not_add_up(log):
 def below(lane: int) -> list[Path]:
     """The entries in /proc of the worker processes of a lane: they name its folder."""
     children = Path(f"/proc/{lane}/task/{lane}/children").read_text().split()
-    named = re.search(rb"/[^\0\"]*harnessx-worker-[^\0\"/]*", Path(f"/proc/{children[0]}/cmdline").read_bytes())
+    said = b" ".join(reading(Path(f"/proc/{child}/cmdline")) for child in children)
+    named = re.search(rb"/[^\0\" ]*harnessx-worker-[^\0\"/ ]*", said)
     return [p.parent for p in Path("/proc").glob("[0-9]*/cmdline") if named and named[0] in reading(p)]
 
 
