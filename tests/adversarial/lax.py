@@ -104,6 +104,7 @@ def _no_smoke_watch() -> None:
 
 
 def _plain_removal() -> None:
+    _no_smoke_watch()
     folder.remove = lambda path: shutil.rmtree(path, ignore_errors=True)
 
 
