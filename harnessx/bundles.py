@@ -1,7 +1,7 @@
 """Named harnesses to start from. Each is a value; ``|`` composes any of them without a conflict.
 
 `BUNDLES` are their names, `load` takes one name or several: ``minimal|reliability|coding``. What they are made of is
-in ``docs/bundles/``, which ``python -m harnessx.docs`` writes from the docstrings.
+in ``harnessx/pages/``, which ``python -m harnessx.docs`` writes from the docstrings.
 """
 
 from __future__ import annotations

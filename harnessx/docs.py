@@ -1,6 +1,6 @@
 """Pages about the named bundles, written from the docstrings of what they are made of.
 
-``python -m harnessx.docs`` writes ``docs/bundles/``; with ``--check`` it writes nothing, and says what is out of date.
+``python -m harnessx.docs`` writes ``harnessx/pages/``; with ``--check`` it writes nothing, and says what is out of date.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from harnessx.harness import HarnessConfig
 from harnessx.processor import Processor
 from harnessx.spec import Spec, build
 
-PLACE = Path("docs/bundles")
+PLACE = Path("harnessx/pages")
 
 
 def pages() -> dict[str, str]:
@@ -128,7 +128,7 @@ def outdated(place: Path) -> list[str]:
 
 def main() -> int:
     """Entry point."""
-    parser = argparse.ArgumentParser(prog="python -m harnessx.docs", description="Write docs/bundles/.")
+    parser = argparse.ArgumentParser(prog="python -m harnessx.docs", description="Write harnessx/pages/.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where a page is out of date")
     place = PLACE
     stale = outdated(place)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("harnessx", "aegis", "benchmarks")
 TOP_LEVEL = {
     "LICENSE", "Makefile", "README.md", "pyproject.toml", "requirements.lock",
-    "aegis", "benchmarks", "configs", "docs", "harnessx", "results", "scripts", "tests",
+    "aegis", "benchmarks", "configs", "harnessx", "results", "scripts", "tests",
 }  # fmt: skip
 HEAVY = (
     *("datasets", "httpx2", "hydra", "libcst", "litellm", "mcp", "numpy", "pandas", "pyarrow", "ray", "torch"),
