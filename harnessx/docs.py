@@ -1,6 +1,6 @@
 """Pages about the named bundles, written from the docstrings of what they are made of.
 
-``python -m harnessx.docs`` writes ``harnessx/pages/``; with ``--check`` it writes nothing, and says what is out of date.
+``python -m harnessx.docs`` writes ``harnessx/pages/``; with ``--check`` it says what is out of date.
 """
 
 from __future__ import annotations
