@@ -244,9 +244,8 @@ def _http_client(server: ToolServer) -> tuple[_Bounded, httpx2.AsyncClient]:
             return response
 
     headers = {"accept-encoding": "identity", **looked_up(f"servers.{server.name}.headers", server.headers)}
-    client = httpx2.AsyncClient(
-        transport=Transport(), headers=headers, timeout=httpx2.Timeout(server.timeout_s), trust_env=False
-    )
+    patience = httpx2.Timeout(server.timeout_s, read=None)  # the session bounds each answer
+    client = httpx2.AsyncClient(transport=Transport(), headers=headers, timeout=patience, trust_env=False)
     return bound, client
 
 

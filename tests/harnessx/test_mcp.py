@@ -228,8 +228,7 @@ async def test_a_server_over_http_is_asked_and_its_end_is_missing(web) -> None:
     assert await asked(session, "notes__big", size=900_000) == "the answer is longer than 50,000 bytes"
     assert await asked(session, "notes__look", word="was") == ToolResult("was means: saw")
     impatient = Session(Listing(ToolServer.from_json({**found.server.to_json(), "timeout_s": 1.0}), found.tools))
-    with pytest.raises(Failure, match="imed out"):
-        await asked(impatient, "notes__dawdle", seconds=5)
+    assert "imed out" in str(await asked(impatient, "notes__dawdle", seconds=5))
     await impatient.close()
     with pytest.raises(Failure) as failed:
         await session.step(ToolCall("c", "notes__die", {}))
