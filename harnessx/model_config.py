@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import importlib
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from harnessx.canonical import digest_of
@@ -194,18 +194,19 @@ class Models:
         place, answer = await self.ask(request, context)
         return self.read(request, place, answer)
 
-    async def ask(self, request: ModelRequest, context: CallContext) -> tuple[int, ModelResponse]:
+    def ask(self, request: ModelRequest, context: CallContext) -> Coroutine[Any, Any, tuple[int, ModelResponse]]:
         """Answer by the role's model, else by its fallbacks: the place in the chain, and the answer as it came.
 
         Raises:
             ModelFailure: every model of the chain failed; the last failure, with what all of them cost.
             Halt: so will every later call.
         """
-        if self._teller is None:
-            return await self._answer(request, context)
+        return self._answer(request, context) if self._teller is None else self._told(self._teller, request, context)
+
+    async def _told(self, teller: Teller, request: ModelRequest, context: CallContext) -> tuple[int, ModelResponse]:
         usage: Usage | None = None
         with context.watch.stopped():
-            ticket = await self._teller.reserve(account_of(request.role))
+            ticket = await teller.reserve(account_of(request.role))
         try:
             place, answer = await self._answer(request, context)
             usage = answer.usage
@@ -213,7 +214,7 @@ class Models:
             usage = failure.usage
             raise
         finally:
-            self._teller.settle(ticket, usage)
+            teller.settle(ticket, usage)
         return place, answer
 
     def read(self, request: ModelRequest, place: int, answer: ModelResponse) -> ModelResponse:

@@ -159,6 +159,8 @@ class Budget:
         return path == "main" or path.startswith("main[")
 
     def _reserved(self) -> tuple[int, int, float]:
+        if not self._open:
+            return 0, 0, 0.0
         unspent = [account.unspent for account in self._open.values()]
         return sum(u[0] for u in unspent), sum(u[1] for u in unspent), sum(u[2] for u in unspent)
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from harnessx.delegation import Allowance, Lease
 from harnessx.errors import (
@@ -106,7 +107,7 @@ class Host:
         if self._recorder.write is not None:
             self._recorder.write(encode(record.header()))
 
-    async def complete(self, request: ModelRequest, path: str) -> ModelResponse:
+    def complete(self, request: ModelRequest, path: str) -> Coroutine[Any, Any, ModelResponse]:
         """Answer a request, within the limits and through the cache.
 
         A request of path ``main`` begins a step; ``main[k]`` are further parts of a split one. Both count
@@ -116,32 +117,41 @@ class Host:
             LimitReached: steps, tokens or cost are spent.
             Failure: the provider failed, or nobody serves the role.
         """
-        if path == "main":
-            self._budget.settle_all()
+        return self._in_turn(request, path) if path.startswith("sub[") else self._complete(request, path)
+
+    async def _in_turn(self, request: ModelRequest, path: str) -> ModelResponse:
         try:
-            if path.startswith("sub["):
-                async with self._budget.turn(path):
-                    return await self._complete(request, path)
-            return await self._complete(request, path)
+            turn = self._budget.turn(path)
         except HarnessxError as error:
-            self._redactor.error(error)
-            own = path.startswith("sub[") and isinstance(error, LimitReached)
-            if not own:  # a sub-agent that has spent its part ends nobody else
-                self.failure = self.failure or error
-            if isinstance(error, Halt):
-                self.record.halt = error
+            self._failed(error, path)
             raise
+        async with turn:
+            return await self._complete(request, path)
 
     async def _complete(self, request: ModelRequest, path: str) -> ModelResponse:
-        self._budget.check(path)
-        if path == "main":
-            self._begin_step()
-        response, key, replayed = await self._answer(request, path)
-        self.record.model_calls += 1
-        self.record.replayed_calls += replayed
-        self._spend(request.role, path, response.usage, replayed=replayed)
-        self._observe(request, path, response, key, replayed)
-        return response
+        try:
+            if path == "main":
+                self._budget.settle_all()
+            self._budget.check(path)
+            if path == "main":
+                self._begin_step()
+            response, key, replayed = await self._answer(request, path)
+            self.record.model_calls += 1
+            self.record.replayed_calls += replayed
+            self._spend(request.role, path, response.usage, replayed=replayed)
+            self._observe(request, path, response, key, replayed)
+            return response
+        except HarnessxError as error:
+            self._failed(error, path)
+            raise
+
+    def _failed(self, error: HarnessxError, path: str) -> None:
+        self._redactor.error(error)
+        own = path.startswith("sub[") and isinstance(error, LimitReached)
+        if not own:  # a sub-agent that has spent its part ends nobody else
+            self.failure = self.failure or error
+        if isinstance(error, Halt):
+            self.record.halt = error
 
     async def spawn(self, asked: Sequence[Allowance]) -> list[Lease]:
         """Lend budgets to sub-agents, all or none. They last for this step, and their records lie in it.
